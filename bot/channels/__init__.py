@@ -1,0 +1,1 @@
+"""Where people ask: each channel turns an event into a Question and renders the Answer."""

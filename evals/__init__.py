@@ -1,0 +1,1 @@
+"""Is it right, is it still right, and may this change go in."""

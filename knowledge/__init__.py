@@ -1,0 +1,1 @@
+"""What is known about vLLM's parallelism, and how it is found."""

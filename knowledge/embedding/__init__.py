@@ -1,0 +1,1 @@
+"""Turning texts into vectors: the bundled bilingual model and the ones a user may choose instead."""

@@ -1,0 +1,1 @@
+"""What the ingestion wrote, and finding things in it."""

@@ -1,0 +1,1 @@
+"""Digests of GitHub threads in our own words, with their links."""

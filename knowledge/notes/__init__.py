@@ -1,0 +1,1 @@
+"""Authored bilingual notes, each claim tied to evidence in vLLM's source."""

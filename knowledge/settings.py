@@ -1,0 +1,41 @@
+"""Every setting, read from the environment once. `SHARDWISE_HOME` holds all that Shardwise writes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What can be configured; each field is the environment variable `SHARDWISE_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="SHARDWISE_", extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default_factory=lambda: user_data_path("shardwise"), description="Where downloads, indexes and the store live."
+    )
+    vllm: str = Field("", description="The vLLM release to answer for; empty means the newest indexed one.")
+    embedder: str = Field("bundled", description="`bundled`, `st:<model>` or `openai:<model>`.")
+    model: str = Field("", description="Chat model name on an OpenAI-compatible server; empty answers without a model.")
+    model_base_url: str = Field("", description="Base address of that server; empty means the openai client's default.")
+    model_api_key: SecretStr = Field(SecretStr(""), description="Key for that server.")
+    model_timeout_s: float = Field(30.0, gt=0, description="Longest wait for a whole answer of the model, in seconds.")
+    embedding_base_url: str = Field("", description="Base address of the embedding server for `openai:` embedders.")
+    embedding_api_key: SecretStr = Field(SecretStr(""), description="Key for the embedding server.")
+    chroma_url: str = Field("", description="A Chroma server instead of the embedded one, for several processes.")
+    github_token: SecretStr = Field(SecretStr(""), description="Token for reading GitHub threads.")
+    github_api: str = Field("https://api.github.com", description="GitHub's REST address.")
+
+    @cached_property
+    def cache(self) -> Path:
+        """Downloads that can be had again."""
+        return self.home / "cache"
+
+    @cached_property
+    def index(self) -> Path:
+        """Generations of the index and the pointer to the current one."""
+        return self.home / "index"
