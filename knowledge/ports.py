@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.types import Chunk, Document, Hit, Kind, Turn
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from knowledge.types import Chunk, Document, Hit, Kind, Turn
 
 Vectors = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""The command line. It wires every package together, and is the one place in `bot` that may import `ingest` and `evals`.
+"""The command line: it wires every package together, and alone in `bot` may import `ingest` and `evals`.
 
 Each command lives in the module of its name beside this file and is imported when it is called: `shardwise topo` must
 start in a fraction of a second, and chromadb alone takes half of one.
