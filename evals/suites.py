@@ -1,0 +1,43 @@
+"""Which cases a suite holds: a file of `evals/cases` by its name, all of them, or a small even draw."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evals.case import read_cases
+from knowledge.errors import BadInputError
+
+if TYPE_CHECKING:
+    from evals.case import Case
+
+CASES = Path(__file__).parent / "cases"
+_SMOKE = 40
+_SEED = 20261123
+
+
+def names() -> list[str]:
+    """Return the suites that `--suite` takes, besides `all` and `smoke`."""
+    return sorted(path.stem for path in CASES.glob("*.jsonl"))
+
+
+def load(suite: str) -> list[Case]:
+    """Return the cases of a suite; raises BadInputError for a name that is none."""
+    if suite in ("all", "smoke"):
+        cases = [case for name in names() for case in read_cases(CASES / f"{name}.jsonl")]
+        return cases if suite == "all" else _draw(cases)
+    if suite not in names():
+        raise BadInputError(f"There is no suite {suite!r}; take one of all, smoke, {', '.join(names())}.")
+    return read_cases(CASES / f"{suite}.jsonl")
+
+
+def _draw(cases: list[Case]) -> list[Case]:
+    """Take the same number from each category and language, with a fixed seed."""
+    groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case in cases:
+        groups[case.category, case.lang].append(case)
+    each = max(1, _SMOKE // max(1, len(groups)))
+    chance = random.Random(_SEED)
+    return [case for key in sorted(groups) for case in chance.sample(groups[key], min(each, len(groups[key])))]
