@@ -145,9 +145,7 @@ def _repair(found: Sequence[str], base: Answer) -> HumanMessage:
 def _accepted(base: Answer, draft: Draft, status: Any, found: Sequence[str]) -> Answer:
     topology = draft.topologies[-1] if draft.topologies else base.topology
     check = Check("model_draft", status, "; ".join(found))
-    return dataclasses.replace(
-        base, text=draft.text, citations=draft.cited, topology=topology, checks=(*base.checks, check)
-    )
+    return dataclasses.replace(base, text=draft.text, citations=draft.cited, topology=topology, checks=(*base.checks, check))
 
 
 def _without_model(base: Answer, why: str) -> Answer:
@@ -156,6 +154,9 @@ def _without_model(base: Answer, why: str) -> Answer:
 
 
 def _text(message: BaseMessage) -> str:
+    """Return a finished message's text; a stream that broke off or ran out of tokens is no answer."""
+    if message.response_metadata.get("finish_reason") != "stop":
+        return ""
     return str(message.text)
 
 

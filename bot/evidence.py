@@ -57,9 +57,7 @@ class Evidence:
 
 def show(citation: Citation) -> str:
     """Write a passage as a model sees it: delimited, labelled, and unable to close its own delimiter."""
-    quote = (
-        citation.quote[:_PASSAGE_CHARS].replace("</passage", "<\u200b/passage").replace("<passage", "<\u200bpassage")
-    )
+    quote = citation.quote[:_PASSAGE_CHARS].replace("</passage", "<\u200b/passage").replace("<passage", "<\u200bpassage")
     place = f"{citation.path} L{citation.start_line}-L{citation.end_line}"
     trust = "a user's thread, unreviewed" if citation.kind == "issue" else f"vLLM {citation.version}"
     return f'<passage number="{citation.number}" place="{place}" from="{trust}">\n{quote}\n</passage>'

@@ -27,6 +27,13 @@ class Settings(BaseSettings):
     embedding_base_url: str = Field("", description="Base address of the embedding server for `openai:` embedders.")
     embedding_api_key: SecretStr = Field(SecretStr(""), description="Key for the embedding server.")
     chroma_url: str = Field("", description="A Chroma server instead of the embedded one, for several processes.")
+    http_host: str = Field("127.0.0.1", description="Address `shardwise serve` binds to.")
+    http_port: int = Field(8321, ge=0, le=65535, description="Port `shardwise serve` binds to.")
+    http_tokens: SecretStr = Field(
+        SecretStr(""), description="Bearer tokens for the HTTP API, comma-separated; empty allows loopback only."
+    )
+    questions_per_minute: int = Field(30, ge=1, description="Questions one token or address may ask in a minute.")
+    database_url: str = Field("", description="SQLAlchemy address of the store; empty is a SQLite file in the home.")
     github_token: SecretStr = Field(SecretStr(""), description="Token for reading GitHub threads.")
     github_api: str = Field("https://api.github.com", description="GitHub's REST address.")
 

@@ -67,9 +67,7 @@ def _verify(text: str, passages: Sequence[Citation], topologies: Sequence[dict[s
 
 async def _ask(model: ScriptedModel, *, timeout_s: float = 10.0) -> Answer:
     with model.serving():
-        settings = Settings(
-            model="scripted", model_base_url=model.url, model_api_key=SecretStr("k"), model_timeout_s=timeout_s
-        )
+        settings = Settings(model="scripted", model_base_url=model.url, model_api_key=SecretStr("k"), model_timeout_s=timeout_s)
         chain = Chain(settings, OneChunk())
         return await chain.improve(Question("how many experts?"), _base(), [Hit(_CHUNK, 1.0)], _verify)
 

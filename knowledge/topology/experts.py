@@ -1,0 +1,64 @@
+"""Which experts a rank holds: vLLM's `determine_expert_map`, its placement fall-backs and EPLB's mapping at start."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from knowledge.topology.layout import Layout, Placement
+    from knowledge.topology.releases import Rules
+
+_ROUTING_TABLE_BACKENDS = {
+    "expert groups and DeepEP low latency": ("deepep_low_latency",),
+    "and routing tables": ("deepep_low_latency", "nixl_ep"),
+}
+
+
+def use_ep(layout: Layout) -> bool:
+    """Whether whole experts are dealt out: the flag, and more than one rank to deal to."""
+    return layout.enable_expert_parallel and layout.dp * layout.pcp * layout.tp > 1
+
+
+def placement_used(layout: Layout, rules: Rules) -> tuple[Placement, str]:
+    """Return the placement vLLM ends up with and, where it is not the one asked for, why."""
+    if layout.placement == "linear" or not use_ep(layout):
+        return "linear", ""
+    if rules.round_robin == "absent":
+        return "linear", "this release has no round-robin placement"
+    groups = layout.expert_groups or 0
+    if groups <= 1 or layout.redundant_experts or layout.enable_eplb:
+        return "linear", "round_robin needs a model with more than one expert group, no redundant experts and no EPLB"
+    backends = _ROUTING_TABLE_BACKENDS.get(rules.round_robin, ())
+    kernels = layout.dp > 1 or (layout.pcp > 1 and rules.all2all_kernels.startswith("dp, pcp"))
+    if backends and kernels and layout.all2all_backend not in backends:
+        return "linear", f"with all2all kernels round_robin needs one of {', '.join(backends)}"
+    return "round_robin", ""
+
+
+@cache
+def expert_map(size: int, experts: int, placement: Placement, leftover: str) -> tuple[tuple[int, ...], ...]:
+    """Return the expert ids that each EP rank holds, ascending, for every rank of the group."""
+    base, remainder = divmod(experts, size)
+    if placement == "round_robin":
+        return tuple(tuple(range(rank, experts, size)) for rank in range(size))
+    if leftover == "last rank":
+        bounds = [rank * base for rank in range(size)] + [experts]
+    else:
+        bounds = [rank * base + min(rank, remainder) for rank in range(size + 1)]
+    return tuple(tuple(range(low, high)) for low, high in pairwise(bounds))
+
+
+@cache
+def physical_to_logical(experts: int, redundant: int) -> tuple[int, ...]:
+    """Return EPLB's mapping at start: the logical experts in order, then replicas of the first ones."""
+    return (*range(experts), *(slot % experts for slot in range(redundant)))
+
+
+@cache
+def with_replicas(size: int, experts: int, redundant: int) -> tuple[tuple[int, ...], ...]:
+    """Return the logical experts in each EP rank's physical slots under EPLB, before any rebalancing."""
+    logical = physical_to_logical(experts, redundant)
+    per_rank = len(logical) // size
+    return tuple(logical[rank * per_rank : (rank + 1) * per_rank] for rank in range(size))

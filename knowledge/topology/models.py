@@ -1,0 +1,120 @@
+"""Facts about models that people serve, read from `models/*.toml`: experts, layers, heads, widths.
+
+A fact that is not in the file is None, never a guess; a name is matched exactly (case, hyphens and the owner aside), and
+only a listed alias stands for another name, because a wrong model is a wrong number.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+_SHORTEST_NAME = 4  # "k2" in a sentence may be anything
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model; widths in elements, `quant_block` the block of its block-quantised weights.
+
+    `first_dense`: how many layers at the start have a dense MLP; `moe_every`: every n-th layer after them is MoE.
+    `kv_lora_rank` (with `rope_dim`, `nope_dim`, `v_dim`, `q_lora_rank`) marks multi-head latent attention.
+    """
+
+    name: str
+    source: str
+    layers: int
+    hidden: int
+    heads: int
+    vocab: int
+    aliases: tuple[str, ...] = ()
+    family_default: bool = False
+    experts: int = 0
+    shared_experts: int = 0
+    shared_intermediate: int = 0
+    active_experts: int = 0
+    expert_groups: int | None = None
+    first_dense: int = 0
+    moe_every: int = 1
+    intermediate: int | None = None
+    moe_intermediate: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    q_lora_rank: int | None = None
+    kv_lora_rank: int | None = None
+    rope_dim: int = 0
+    nope_dim: int = 0
+    v_dim: int = 0
+    dtype: str = "bfloat16"
+    quant_block: int | None = None
+
+    @property
+    def mla(self) -> bool:
+        """Whether it uses multi-head latent attention."""
+        return self.kv_lora_rank is not None
+
+    def is_moe_layer(self, layer: int) -> bool:
+        """Whether a layer, counted from 0, has routed experts."""
+        return bool(self.experts) and layer >= self.first_dense and (layer + 1) % self.moe_every == 0
+
+    def moe_layers(self, start: int, end: int) -> int:
+        """How many layers of [start, end) have routed experts."""
+        return sum(map(self.is_moe_layer, range(start, end)))
+
+
+@cache
+def all_models() -> tuple[Model, ...]:
+    """Return every known model, in the order of the files."""
+    known = {field.name for field in fields(Model)}
+    found = []
+    for path in sorted((files("knowledge.topology") / "models").iterdir(), key=lambda one: one.name):
+        if not path.name.endswith(".toml"):
+            continue
+        for row in tomllib.loads(path.read_text(encoding="utf-8"))["model"]:
+            assert set(row) <= known, f"{path.name}: {set(row) - known}"
+            values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+            found.append(Model(**values))
+    return tuple(found)
+
+
+def find_model(name: str) -> Model | None:
+    """Return the model of a hub name or a listed alias; None if it is unknown."""
+    return _by_name().get(_plain(name.rsplit("/", 1)[-1])) or _by_name().get(_plain(name))
+
+
+@cache
+def _by_name() -> dict[str, Model]:
+    return {_plain(key): one for one in all_models() for key in (one.name.rsplit("/", 1)[-1], one.name, *one.aliases)}
+
+
+def _plain(name: str) -> str:
+    """Fold case and punctuation, and drop endings that name a variant of the same shape."""
+    plain = re.sub(r"[\s_.\-/]+", "", name.lower())
+    return re.sub(r"(instruct|chat|base|thinking|it|fp8|bf16|awq|gptq|int4|nvfp4|fp4|hf|2507|0528|0324|0905)+$", "", plain)
+
+
+def mentioned(text: str) -> Model | None:
+    """Return the model a text names, the longest name first; None when it names none that is known."""
+    plain = _plain_text(text)
+    for key in sorted(_by_name(), key=len, reverse=True):
+        if len(key) >= _SHORTEST_NAME and re.search(rf"(?<![a-z0-9]){re.escape(key)}(?![a-z0-9])", plain):
+            return _by_name()[key]
+    return None
+
+
+def _plain_text(text: str) -> str:
+    """Fold a text so that names within it compare: "DeepSeek V3.1" and "deepseek-v3.1" become "deepseekv31"."""
+    lowered = re.sub(r"(?<=[a-z0-9])[\s_.\-]+(?=[a-z]?\d)|(?<=[a-z0-9])[_.\-](?=[a-z0-9])", "", text.lower())
+    return re.sub(r"(instruct|chat|base|thinking|fp8|bf16|awq|gptq|2507|0528|0324|0905)", " ", lowered)
+
+
+def guess_family(text: str) -> Model | None:
+    """Return a family's default for a bare family name ("deepseek"), which the answer must state as an assumption."""
+    lowered = text.lower()
+    for one in all_models():
+        if one.family_default and one.aliases and one.aliases[-1] in lowered:
+            return one
+    return None
