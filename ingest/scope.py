@@ -1,0 +1,65 @@
+"""Which files of vLLM speak of parallelism.
+
+Chosen by path where a whole folder is about distribution, and by content elsewhere: a docs page or a module joins when it
+names the subject often enough. Tests come in only where they state a rule in numbers (pipeline partition, expert placement,
+group construction). `all` takes every docs page and every module of `vllm/`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FOLDERS = re.compile(
+    r"""^(
+    vllm/distributed/(?!kv_transfer|ec_transfer|weight_transfer|aux_output) | vllm/config/ | vllm/v1/(engine|executor)/
+    | vllm/executor/ | vllm/engine/ | vllm/model_executor/layers/fused_moe/[^/]*$ | vllm/entrypoints/serve/elastic_ep/ | vllm/ray/
+    | docs/serving/ | docs/configuration/ | docs/usage/
+    | docs/source/(serving|configuration|usage|deployment|performance)/
+    | tests/distributed/test_(pipeline_partition|eplb_\w+|expert_\w+|context_parallel) | examples/(.*/)?(data_parallel|elastic_ep|disaggregated|torchrun|distributed)
+    )""",
+    re.VERBOSE,
+)
+_FILES = re.compile(
+    r"""^(
+    vllm/(envs|config|forward_context|utils)\.py
+    | vllm/model_executor/(parameter|models/utils|layers/(linear|vocab_parallel_embedding))\.py
+    | vllm/model_executor/layers/quantization/(fp8|utils/fp8_utils)\.py
+    | vllm/entrypoints/(cli/serve|generate/base/serving|openai/serving_engine)\.py
+    | vllm/v1/(kv_cache_interface|core/kv_cache_utils)\.py
+    )$""",
+    re.VERBOSE,
+)
+_SUBJECT = re.compile(
+    r"(?i)(tensor|pipeline|data|expert|context|sequence)[_ -]parallel"
+    r"|\b(tp|pp|dp|ep|dcp|pcp)_(size|rank|group)\b|get_(tp|pp|dp|ep|dcp|pcp|world)_group|all2all|\beplb\b|all_?gather|all_?reduce"
+    r"|multi-?node|\bnccl\b"
+)
+_OUT = re.compile(
+    r"^vllm/(third_party/|models/|lora/|benchmarks/|model_executor/(models/(?!utils|interfaces)|kernels/|warmup/))"
+    r"|^vllm/distributed/(kv_transfer|ec_transfer|weight_transfer)/.+/(?!base)\w+/"
+    r"|^docs/(deployment/(frameworks|integrations)|community|benchmarking|getting_started/installation)/"
+)
+_LEAST = {"docs": 3, "vllm": 10, "tests": 1_000, "examples": 12}  # mentions before a file counts as being about the subject
+_KINDS = (".md", ".py", ".rst")
+
+
+def may_be_read(path: str) -> bool:
+    """Whether a file is of a kind that can be indexed at all; asked before a byte of it is read."""
+    return path.endswith(_KINDS) and path.split("/", 1)[0] in _LEAST and not path.endswith("__init__.py")
+
+
+def in_scope(path: str, text: str, scope: str) -> bool:
+    """Whether a file belongs to a scope, `parallelism` or `all`."""
+    top = path.split("/", 1)[0]
+    if scope == "all":
+        return top in ("docs", "vllm")
+    if _OUT.search(path):
+        return False
+    if _FOLDERS.match(path) or _FILES.match(path):
+        return True
+    return sum(1 for _ in _SUBJECT.finditer(text)) >= _LEAST[top]
+
+
+def kind_of(path: str) -> str:
+    """Return `docs` or `code`."""
+    return "docs" if path.endswith((".md", ".rst")) else "code"
