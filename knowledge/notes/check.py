@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowledge.errors import BadInputError, ShardwiseError
-from knowledge.notes.loader import load_notes, resolve_all
+from knowledge.notes.loader import load_notes, read_note, resolve_all
 from knowledge.types import Document
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     root, release, *ids = arguments
     if not (Path(root) / "vllm").is_dir():
         raise BadInputError(f"'{root}' has no folder vllm/; give the root of an unpacked vLLM release.")
-    notes = [note for note in load_notes() if not ids or note.id in ids]
+    notes = list(load_notes() if not ids else (read_note(each) for each in ids))
     resolved, problems = resolve_all(notes, SourceTree(Path(root), release))
     for problem in problems:
         sys.stdout.write(f"{problem}\n")

@@ -30,6 +30,7 @@ __all__ = [
     "from_dict",
     "load_notes",
     "parse_note",
+    "read_note",
     "resolve",
     "resolve_all",
     "to_dict",
@@ -51,6 +52,14 @@ def load_notes(cache: Path | None = None) -> tuple[Note, ...]:
     return _load(stamp, cache)
 
 
+def read_note(note_id: str) -> Note:
+    """Return one shipped note, whatever state the others are in."""
+    file = HERE / f"{note_id}.toml"
+    if not file.is_file():
+        raise BadInputError(f"There is no note '{note_id}'; the folder {HERE.name}/ holds one file per note.")
+    return parse_note(file.name, file.read_text("utf-8"))
+
+
 def parse_note(name: str, text: str) -> Note:
     """Return the note that a TOML text holds; `name` is its file name. Raises BadInputError with one sentence."""
     try:
@@ -63,7 +72,7 @@ def parse_note(name: str, text: str) -> Note:
     note = Note(
         id=reader.text(data, "id", "the note"),
         subject_en=reader.text(subject, "en", "[subject]"),
-        subject_zh=reader.chinese(subject, "[subject]"),
+        subject_zh=reader.text(subject, "zh", "[subject]"),  # an error message may be the whole subject
         ask_en=reader.texts(ask, "en", "[ask]"),
         ask_zh=reader.texts(ask, "zh", "[ask]"),
         terms=reader.texts(data, "terms", "the note"),

@@ -40,7 +40,7 @@ def test_good_note_is_read() -> None:
         ('id = "tp-size"', 'id = ""', "the note needs 'id'"),
         ('terms = ["tp"]', "terms = []", "the note needs 'terms', a list of texts"),
         ('terms = ["tp"]', 'terms = ["tp"]\ncolour = 1', "unknown key 'colour'"),
-        ('zh = "张量并行大小"', 'zh = "TP"', r"\[subject\] has no Chinese"),
+        ('zh = "两张。"', 'zh = "Two."', "claim 1 has no Chinese"),
         ('zh = "张量并行大小"', "", r"\[subject\] needs 'en' and 'zh'"),
         ('role = "answer"', 'role = "anser"', "claim 1 has role 'anser'; use one of answer"),
         ('role = "answer"', 'role = "why"', "its first claim must have role 'answer'"),

@@ -125,9 +125,7 @@ def test_one_piece_of_evidence_is_enough(tree: SourceTree) -> None:
 def test_claims_keep_to_their_releases(tree: SourceTree) -> None:
     """The answer of the era comes first; claims of other eras are absent, without complaint."""
     good = Evidence("vllm/a.py", "size")
-    kept, problems = resolve_all(
-        [note(claim(good, until="1.1.0"), claim(good, role="why"), claim(good, since="1.2.0"))], tree
-    )
+    kept, problems = resolve_all([note(claim(good, until="1.1.0"), claim(good, role="why"), claim(good, since="1.2.0"))], tree)
     assert [each.role for each in kept[0].claims] == ["answer", "why"]
     assert problems == ()
     assert resolve(note(claim(good), since="1.3.0"), tree) is None
@@ -156,6 +154,9 @@ def test_checker_needs_a_release(tmp_path: Path) -> None:
         main([])
     with pytest.raises(BadInputError, match="has no folder vllm/"):
         main([str(tmp_path), "0.33.0"])
+    (tmp_path / "vllm").mkdir()
+    with pytest.raises(BadInputError, match="There is no note 'nobody'"):
+        main([str(tmp_path), "0.33.0", "nobody"])
 
 
 def test_checker_reports(tree: SourceTree, capsys: pytest.CaptureFixture[str]) -> None:
