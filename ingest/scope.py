@@ -15,7 +15,8 @@ _FOLDERS = re.compile(
     | vllm/executor/ | vllm/engine/ | vllm/model_executor/layers/fused_moe/[^/]*$ | vllm/entrypoints/serve/elastic_ep/ | vllm/ray/
     | docs/serving/ | docs/configuration/ | docs/usage/
     | docs/source/(serving|configuration|usage|deployment|performance)/
-    | tests/distributed/test_(pipeline_partition|eplb_\w+|expert_\w+|context_parallel) | examples/(.*/)?(data_parallel|elastic_ep|disaggregated|torchrun|distributed)
+    | tests/distributed/test_(pipeline_partition|eplb_\w+|expert_\w+|context_parallel)
+    | examples/(.*/)?(data_parallel|elastic_ep|disaggregated|torchrun|distributed)
     )""",
     re.VERBOSE,
 )
@@ -29,10 +30,10 @@ _FILES = re.compile(
     )$""",
     re.VERBOSE,
 )
-_SUBJECT = re.compile(
-    r"(?i)(tensor|pipeline|data|expert|context|sequence)[_ -]parallel"
-    r"|\b(tp|pp|dp|ep|dcp|pcp)_(size|rank|group)\b|get_(tp|pp|dp|ep|dcp|pcp|world)_group|all2all|\beplb\b|all_?gather|all_?reduce"
-    r"|multi-?node|\bnccl\b"
+_SUBJECT = (
+    *(f"{what}{gap}parallel" for what in ("tensor", "pipeline", "data", "expert", "context", "sequence") for gap in "_ -"),
+    *(f"{what}_{end}" for what in ("tp", "pp", "dp", "ep", "dcp", "pcp") for end in ("size", "rank", "group")),
+    *("all2all", "eplb", "allgather", "all_gather", "allreduce", "all_reduce", "multi-node", "multinode", "nccl"),
 )
 _OUT = re.compile(
     r"^vllm/(third_party/|models/|lora/|benchmarks/|model_executor/(models/(?!utils|interfaces)|kernels/|warmup/))"
@@ -43,8 +44,10 @@ _LEAST = {"docs": 3, "vllm": 10, "tests": 1_000, "examples": 12}  # mentions bef
 _KINDS = (".md", ".py", ".rst")
 
 
-def may_be_read(path: str) -> bool:
+def may_be_read(path: str, scope: str = "all") -> bool:
     """Whether a file is of a kind that can be indexed at all; asked before a byte of it is read."""
+    if scope != "all" and (_OUT.search(path) or (path.startswith("tests/") and not _FOLDERS.match(path))):
+        return False
     return path.endswith(_KINDS) and path.split("/", 1)[0] in _LEAST and not path.endswith("__init__.py")
 
 
@@ -53,11 +56,10 @@ def in_scope(path: str, text: str, scope: str) -> bool:
     top = path.split("/", 1)[0]
     if scope == "all":
         return top in ("docs", "vllm")
-    if _OUT.search(path):
-        return False
     if _FOLDERS.match(path) or _FILES.match(path):
         return True
-    return sum(1 for _ in _SUBJECT.finditer(text)) >= _LEAST[top]
+    lowered = text.lower()
+    return sum(lowered.count(word) for word in _SUBJECT) >= _LEAST[top]
 
 
 def kind_of(path: str) -> str:

@@ -171,7 +171,7 @@ class VllmRelease:
     def documents(self) -> Iterator[Document]:
         """Yield the release's documents in scope; files that are not UTF-8 are skipped and counted in `skipped`."""
         release, path = self.archive()
-        for name, content in members(path, may_be_read):
+        for name, content in members(path, lambda name: may_be_read(name, self.scope)):
             try:
                 text = content.decode("utf-8")
             except UnicodeDecodeError:

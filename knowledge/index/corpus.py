@@ -1,0 +1,207 @@
+"""The text of one indexed release in one SQLite file: documents, chunks, names and the notes that hold there."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from knowledge.errors import IndexUnavailableError
+from knowledge.notes.loader import from_dict, to_dict
+from knowledge.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from knowledge.notes.note import ResolvedNote
+
+_SCHEMA = """
+create table documents(path text primary key, kind text, url text, title text, text text, meta text);
+create table chunks(place integer primary key, id text unique, kind text, path text, heading text, start integer,
+    end integer, url text, text text, meta text);
+create table names(name text, kind text, path text, line integer);
+create table notes(id text primary key, body text);
+create table evidence(note text, chunk integer);
+create table facts(key text primary key, value text);
+"""
+_INDEXES = """
+create index by_name on names(name);
+create index by_path on chunks(path, start);
+create index by_heading on chunks(heading);
+"""
+
+
+def write_corpus(
+    path: Path,
+    *,
+    release: str,
+    documents: Iterable[Document],
+    chunks: Sequence[Chunk],
+    names: Iterable[tuple[str, str, str, int]],
+    notes: Iterable[ResolvedNote] = (),
+) -> None:
+    """Write a release's file; chunks keep the order given, which is the order of the other indexes too."""
+    database = sqlite3.connect(path)
+    try:
+        database.executescript("pragma journal_mode=off; pragma synchronous=off;" + _SCHEMA)
+        database.executemany(
+            "insert into documents values (?,?,?,?,?,?)",
+            ((one.path, one.kind, one.url, one.title, one.text, json.dumps(one.meta)) for one in documents),
+        )
+        database.executemany(
+            "insert into chunks values (?,?,?,?,?,?,?,?,?,?)",
+            (
+                (
+                    place,
+                    one.id,
+                    one.kind,
+                    one.path,
+                    one.heading,
+                    one.start_line,
+                    one.end_line,
+                    one.url,
+                    one.text,
+                    json.dumps(one.meta),
+                )
+                for place, one in enumerate(chunks)
+            ),
+        )
+        database.executemany("insert into names values (?,?,?,?)", names)
+        kept = list(notes)
+        database.executemany("insert into notes values (?,?)", ((note.id, json.dumps(to_dict(note))) for note in kept))
+        database.executemany("insert into evidence values (?,?)", _evidence(kept, chunks))
+        database.execute("insert into facts values ('release', ?)", (release,))
+        database.executescript(_INDEXES)
+        database.commit()
+    finally:
+        database.close()
+
+
+def _evidence(notes: Iterable[ResolvedNote], chunks: Sequence[Chunk]) -> list[tuple[str, int]]:
+    """Pair each note with the places of the chunks that hold its evidence."""
+    by_path: dict[str, list[tuple[int, Chunk]]] = {}
+    for place, chunk in enumerate(chunks):
+        by_path.setdefault(chunk.path, []).append((place, chunk))
+    pairs = {
+        (note.id, place)
+        for note in notes
+        for claim in note.claims
+        for spot in claim.places
+        for place, chunk in by_path.get(spot.path, ())
+        if chunk.start_line <= spot.start_line <= chunk.end_line
+    }
+    return sorted(pairs)
+
+
+class SqliteCorpus:
+    """Reads one release's file; a connection for each thread, never written to."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise IndexUnavailableError(f"{path.name} is missing from the index; run `shardwise ingest` to build it again.")
+        self._path = path
+        self._local = threading.local()
+        self.release = str(self._one("select value from facts where key='release'")[0])
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        if not hasattr(self._local, "database"):
+            self._local.database = sqlite3.connect(f"file:{self._path}?mode=ro&immutable=1", uri=True)
+        database: sqlite3.Connection = self._local.database
+        return database
+
+    def _one(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
+        row = self._database.execute(query, values).fetchone()
+        return tuple(row) if row else ()
+
+    def at(self, places: Sequence[int]) -> list[Chunk]:
+        """Return the chunks at these places of the index, in the order given."""
+        return self._chunks("place", places)
+
+    def chunks(self, ids: Sequence[str]) -> list[Chunk]:
+        """Return the chunks with these ids, in the order given; unknown ids are left out."""
+        return self._chunks("id", ids)
+
+    def _chunks(self, key: str, values: Sequence[Any]) -> list[Chunk]:
+        marks = ",".join("?" * len(values))
+        rows = self._database.execute(f"select {key}, * from chunks where {key} in ({marks})", list(values))  # noqa: S608
+        found = {row[0]: self._chunk(row[1:]) for row in rows}
+        return [found[value] for value in values if value in found]
+
+    def _chunk(self, row: Sequence[Any]) -> Chunk:
+        _, identity, kind, path, heading, start, end, url, text, meta = row
+        return Chunk(identity, kind, path, heading, start, end, self.release, url, text, json.loads(meta))
+
+    def document(self, path: str) -> Document | None:
+        """Return a whole document by its path."""
+        row = self._one("select path, kind, url, title, text, meta from documents where path=?", (path,))
+        if not row:
+            return None
+        return Document(row[0], row[1], self.release, row[4], row[2], row[3], json.loads(row[5]))
+
+    def lines(self, path: str, start: int, end: int) -> str | None:
+        """Return lines start to end (from 1, both included), or None if they are not there."""
+        row = self._one("select text from documents where path=?", (path,))
+        if not row:
+            return None
+        lines = str(row[0]).split("\n")
+        return "\n".join(lines[start - 1 : end]) if 1 <= start <= min(end, len(lines)) else None
+
+    def find_symbol(self, name: str) -> list[Chunk]:
+        """Return the chunks that define a symbol, given bare or qualified, in the order of the lines."""
+        query = "select * from chunks where kind='code' and (heading=? or heading like ?) order by path, start limit 40"
+        return [self._chunk(row) for row in self._database.execute(query, (name, f"%.{name}"))]
+
+    def covering(self, path: str, line: int) -> Chunk | None:
+        """Return the chunk that holds a line of a document."""
+        row = self._one("select * from chunks where path=? and start<=? and end>=? limit 1", (path, line, line))
+        return self._chunk(row) if row else None
+
+    def find_text(self, piece: str, limit: int = 5) -> list[tuple[Chunk, int]]:
+        """Return (chunk, line) of the places whose text holds a piece, code before docs."""
+        query = "select * from chunks where kind in ('code','docs') and instr(text, ?) order by kind, path limit ?"
+        found = [self._chunk(row) for row in self._database.execute(query, (piece, limit))]
+        return [(one, one.start_line + one.text[: one.text.index(piece)].count("\n")) for one in found]
+
+    def has_name(self, name: str) -> bool:
+        """Whether a flag, environment variable, symbol or path exists in this release."""
+        if self._one("select 1 from names where name=?", (name,)):
+            return True
+        if name.startswith("--"):
+            other = "--" + name[2:].replace("_", "-")
+            return bool(self._one("select 1 from names where name in (?,?)", (other, other.split(".", 1)[0])))
+        return all(bool(self._one("select 1 from names where name=?", (part,))) for part in name.split(".") if part)
+
+    @cached_property
+    def notes(self) -> dict[str, ResolvedNote]:
+        """The notes that hold in this release, by id."""
+        rows = self._database.execute("select id, body from notes")
+        return {identity: from_dict(json.loads(body)) for identity, body in rows}
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """The kind of every chunk, by its place."""
+        return [row[0] for row in self._database.execute("select kind from chunks order by place")]
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """The path of every chunk, by its place."""
+        return [row[0] for row in self._database.execute("select path from chunks order by place")]
+
+    @cached_property
+    def evidence(self) -> dict[str, list[int]]:
+        """The places of the chunks that hold a note's evidence, by note id."""
+        found: dict[str, list[int]] = {}
+        for note, place in self._database.execute("select note, chunk from evidence"):
+            found.setdefault(note, []).append(place)
+        return found
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many documents and chunks of each kind there are."""
+        return {
+            table: dict(self._database.execute(f"select kind, count(*) from {table} group by kind"))  # noqa: S608
+            for table in ("documents", "chunks")
+        }
