@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 LONGEST_STATEMENT = 14
-"""Lines. A longer statement (a docstring, a table of options) is cited by the matching line alone."""
+"""Lines. Of a longer statement (a table of options, say) the matching line alone is cited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ def locate(evidence: Evidence, text: str) -> Place | str:
         spans = outline.names.get(_plain(wanted) if evidence.heading else wanted, ())
         if not spans:
             return f"{evidence.path} has no {'symbol' if evidence.symbol else 'heading'} '{wanted}'"
-    needle = _squeeze(evidence.contains)
+    wording = re.compile(r"(?<!\w)" * evidence.contains[0].isidentifier() + re.escape(_squeeze(evidence.contains)))
     for start, end in spans:
         for number in range(start, end + 1):
-            if needle in _squeeze(lines[number - 1]):
+            if wording.search(_squeeze(lines[number - 1])):
                 first, last = _extent(evidence, outline, number, len(lines))
                 return Place(evidence.path, first, last, "\n".join(lines[first - 1 : last]))
     return f"{evidence.path} has no line with '{evidence.contains}'" + (f" in '{wanted}'" if wanted else "")
@@ -86,7 +86,7 @@ def _python_outline(text: str) -> Outline:
     names: dict[str, list[Span]] = {}
     for name, span in _definitions(tree.body, ""):
         names.setdefault(name, []).append(span)
-    statements = tuple(_header(node) for node in ast.walk(tree) if isinstance(node, ast.stmt))
+    statements = tuple(_header(node) for node in ast.walk(tree) if isinstance(node, ast.stmt) and not _is_text(node))
     return Outline({name: tuple(spans) for name, spans in names.items()}, statements)
 
 
@@ -107,6 +107,11 @@ def _definitions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Span]
         else:
             for inner in ("body", "orelse", "finalbody"):
                 yield from _definitions(getattr(node, inner, []), prefix)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring of several lines, of which a claim means one."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.lineno != node.end_lineno
 
 
 def _header(node: ast.stmt) -> Span:

@@ -83,14 +83,17 @@ def _places(claim: Claim, corpus: Documents) -> tuple[tuple[Place, ...], list[st
         document = corpus.document(piece.path)
         found = f"{piece.path} is not there" if document is None else locate(piece, document.text)
         if isinstance(found, Place):
-            places.append(found)
+            if not any(_overlap(found, known) for known in places):
+                places.append(found)
         else:
             missing.append(found)
     return tuple(places), missing if fitting else [f"no evidence is given for {corpus.release}"]
 
 
+def _overlap(one: Place, other: Place) -> bool:
+    return one.path == other.path and one.start_line <= other.end_line and other.start_line <= one.end_line
+
+
 def _kept(note: Note, release: str, claims: list[ResolvedClaim]) -> ResolvedNote:
     claims.sort(key=lambda claim: claim.role != "answer")  # stable: an answer of this era comes first
-    return ResolvedNote(
-        note.id, release, note.subject_en, note.subject_zh, note.ask_en, note.ask_zh, note.terms, tuple(claims)
-    )
+    return ResolvedNote(note.id, release, note.subject_en, note.subject_zh, note.ask_en, note.ask_zh, note.terms, tuple(claims))

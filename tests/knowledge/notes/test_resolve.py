@@ -81,6 +81,7 @@ def claim(*evidence: Evidence, role: str = "answer", since: str = "", until: str
         (Evidence("vllm/a.py", "size", symbol="check"), (18, 18)),
         (Evidence("vllm/a.py", "How many", symbol="Config.size"), (5, 5)),
         (Evidence("vllm/a.py", "size", lines=3), (4, 6)),
+        (Evidence("vllm/a.py", "self.size"), (9, 12)),
         (Evidence("page.md", "size", heading="Sizes now"), (8, 8)),
         (Evidence("page.md", "size is", heading="Title > Other"), (15, 15)),
     ],
@@ -120,6 +121,13 @@ def test_one_piece_of_evidence_is_enough(tree: SourceTree) -> None:
     (kept,), problems = resolve_all([note(claim(old, stale, good))], tree)
     assert [place.start_line for place in kept.claims[0].places] == [4]
     assert [problem.withheld for problem in problems] == [False]
+
+
+def test_one_place_is_cited_once(tree: SourceTree) -> None:
+    """Two pieces of evidence that meet in the same lines give one place."""
+    kept = resolve(note(claim(Evidence("vllm/a.py", "self.size > 8"), Evidence("vllm/a.py", "self.size < 1"))), tree)
+    assert kept is not None
+    assert len(kept.claims[0].places) == 1
 
 
 def test_claims_keep_to_their_releases(tree: SourceTree) -> None:
