@@ -45,7 +45,8 @@ class OpenAIEmbedder:
         for start in range(0, len(texts), _BATCH):
             rows += self._batch(list(texts[start : start + _BATCH]))
         vectors = np.asarray(rows, dtype=np.float32).reshape(len(rows), self._dimension)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return unit
 
     def _batch(self, texts: list[str]) -> list[list[float]]:
         try:

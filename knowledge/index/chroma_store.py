@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import chromadb
@@ -80,8 +81,7 @@ class ChromaStore:
         """Store vectors under their chunk ids, in batches."""
         for start in range(0, len(ids), _BATCH):
             batch = slice(start, start + _BATCH)
-            some, rows = list(ids[batch]), vectors[batch]
-            self._call(lambda some=some, rows=rows: self._collection.upsert(ids=some, embeddings=rows))
+            self._call(partial(self._collection.upsert, ids=list(ids[batch]), embeddings=vectors[batch]))
 
     def nearest(self, vector: NDArray[np.float32], limit: int) -> list[tuple[str, float]]:
         """Return (chunk id, cosine similarity), best first."""

@@ -135,6 +135,11 @@ class SqliteCorpus:
         _, identity, kind, path, heading, start, end, url, text, meta = row
         return Chunk(identity, kind, path, heading, start, end, self.release, url, text, json.loads(meta))
 
+    def places(self, ids: Sequence[str]) -> list[int]:
+        """Return the places of the chunks with these ids, in no order."""
+        marks = ",".join("?" * len(ids))
+        return [row[0] for row in self._database.execute(f"select place from chunks where id in ({marks})", list(ids))]  # noqa: S608
+
     def document(self, path: str) -> Document | None:
         """Return a whole document by its path."""
         row = self._one("select path, kind, url, title, text, meta from documents where path=?", (path,))
