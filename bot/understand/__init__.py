@@ -1,0 +1,173 @@
+"""Reading a question: language, kind, layout, release, model and what exactly is asked. Pure; opens nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bot.understand import followup, intent
+from bot.understand.asks import Asks, read_asks
+from bot.understand.language import language_of
+from bot.understand.layout_words import Stated, per_card, read
+from bot.understand.release import releases_in
+from knowledge.topology.layout import Layout
+from knowledge.topology.models import Model, guess_family, mentioned
+
+if TYPE_CHECKING:
+    from bot.understand.intent import Intent
+    from knowledge.types import Language, Question
+
+__all__ = ["Asks", "Layout", "Stated", "Understood", "understand"]
+
+_NOT_STARTED = re.compile(r"elastic|scale|扩|缩", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Understood:
+    """A question as it was read. `assumed` and `conflicts` are (code, values) that the answer puts into words."""
+
+    text: str
+    language: Language
+    intent: Intent
+    stated: Stated
+    asks: Asks
+    layout: Layout | None = None
+    scaled: Layout | None = None
+    model: Model | None = None
+    family_guessed: bool = False
+    releases: tuple[str, ...] = ()
+    version: str | None = None
+    follows: bool = False
+    earlier: str = ""
+    wanted_per_card: int | None = None
+    assumed: tuple[tuple[str, int], ...] = ()
+    conflicts: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def computes(self) -> bool:
+        """Whether the calculator can answer it."""
+        return self.intent == "compute"
+
+
+def understand(question: Question) -> Understood:
+    """Read a question and the conversation before it."""
+    text = question.text.strip()
+    language = question.language or language_of(text)
+    releases = releases_in(text)
+    declined = intent.decline(text)
+    leans = followup.follows(text, question.history)
+    if declined == "offtopic" and leans and intent.decline(followup.subject(question.history)) is None:
+        declined = None
+    here = read(text)
+    earlier = followup.subject(question.history) if leans else ""
+    model, guessed = _model(text, earlier)
+    base = Understood(
+        text=text,
+        language=language,
+        intent=declined or intent.intent_of(text),
+        stated=here.over(followup.earlier_layout(question.history)) if leans else here,
+        asks=read_asks(text),
+        model=model,
+        family_guessed=guessed,
+        releases=releases or (releases_in(earlier)[-1:] if leans else ()),
+        version=question.version or (releases[0] if releases else None),
+        follows=leans,
+        earlier=earlier,
+        wanted_per_card=per_card(text),
+    )
+    if declined:
+        return base
+    return _with_layout(base, here, question)
+
+
+def _model(text: str, earlier: str) -> tuple[Model | None, bool]:
+    for source in (text, earlier):
+        if found := mentioned(source):
+            return found, bool(found.family_default and found.aliases and not _exact(found, source))
+        if found := guess_family(source):
+            return found, True
+    return None, False
+
+
+def _exact(model: Model, text: str) -> bool:
+    """Whether a model is named by more than its family's name."""
+    plain = re.sub(r"[\s_.\-]+", "", text.lower())
+    names = (model.name.rsplit("/", 1)[-1], *model.aliases[:-1])
+    return any(re.sub(r"[\s_.\-]+", "", name.lower()) in plain for name in names)
+
+
+def _with_layout(base: Understood, here: Stated, question: Question) -> Understood:
+    asks = base.asks
+    if base.follows and not asks and (here != Stated() or base.releases != ()):
+        asks = followup.earlier_asks(question.history)
+    layout, assumed, conflicts = to_layout(base.stated, base.model, question.version or base.version)
+    base = replace(base, asks=asks, layout=layout, assumed=assumed, conflicts=conflicts)
+    if layout is None or not _computable(base, here):
+        return base
+    scaled = replace(layout, dp=base.stated.scaled_dp) if base.stated.scaled_dp else None
+    return replace(base, intent="compute", scaled=scaled)
+
+
+def _computable(one: Understood, here: Stated) -> bool:
+    """Decide whether the numbers asked for follow from the sizes given."""
+    kinds, stated = one.asks.kinds, one.stated
+    if one.intent == "pasted_code" and here == replace(Stated(), expert_parallel=here.expert_parallel):
+        return False
+    experts = bool(stated.experts or (one.model and one.model.experts))
+    many = (stated.tp or 1) * (stated.dp or 1) * (stated.pcp or 1) > 1 or bool(stated.ep)
+    rules = (
+        bool(kinds & {"experts", "rank", "expert_at", "stage_total"}) and experts and (many or stated.pp),
+        "groups" in kinds and stated.sized(),
+        bool(kinds & {"gpus", "world", "coordinates", "ep_size"}) and stated.sized() and (many or stated.pp or stated.dcp),
+        "layers" in kinds and bool(stated.pp and stated.pp > 1) and bool(stated.layers or one.model),
+        "redundant" in kinds and experts and many,
+        bool(kinds & {"dcp"}) and bool(stated.tp),
+        "kv" in kinds and bool(stated.tp) and bool(stated.dcp or one.model),
+        "requests" in kinds and bool(stated.max_num_seqs),
+        "node_dp" in kinds and bool(stated.dp and stated.nodes),
+        "start" in kinds and many and (experts or bool(stated.redundant)),
+        "memory" in kinds and one.model is not None and many,
+        stated.redundant is not None and experts and many,
+        one.wanted_per_card is not None and experts and many,
+    )
+    return any(rules)
+
+
+def to_layout(stated: Stated, model: Model | None, release: str | None) -> tuple[Layout | None, tuple[tuple[str, int], ...], tuple[tuple[str, int, int], ...]]:
+    """Turn what was said into a layout, with what had to be assumed and what does not agree."""
+    assumed: list[tuple[str, int]] = []
+    conflicts: list[tuple[str, int, int]] = []
+    tp, dp, pcp, pp = stated.tp, stated.dp, stated.pcp or 1, stated.pp or 1
+    known = (tp or 1) * (dp or 1) * pcp
+    if stated.ep and stated.expert_parallel is not False:
+        if tp is None and dp is None:
+            dp, tp = max(1, stated.ep // pcp), 1
+            assumed.append(("dp_from_ep", stated.ep))
+        elif stated.ep != known:
+            rest, remainder = divmod(stated.ep, known)
+            if (dp is None or tp is None) and not remainder and rest > 1:
+                dp, tp = (rest, tp) if dp is None else (dp, rest)
+                assumed.append(("dp_filled" if stated.dp is None else "tp_filled", rest))
+            else:
+                conflicts.append(("ep_size", stated.ep, known))
+    elif stated.gpus and tp is None and dp is None and not stated.sized():
+        tp, dp = stated.gpus, 1
+        assumed.append(("tp_from_gpus", stated.gpus))
+    total = (tp or 1) * (dp or 1) * pcp * pp
+    if stated.gpus and stated.gpus != total and not stated.scaled_dp:
+        conflicts.append(("gpus", stated.gpus, total))
+    experts = stated.experts or (model.experts if model else None)
+    if model and stated.experts and model.experts and stated.experts != model.experts:
+        conflicts.append(("model_experts", stated.experts, model.experts))
+    layout = Layout(
+        tp=tp or 1, pp=pp, dp=dp or 1, pcp=pcp, dcp=stated.dcp or 1,
+        enable_expert_parallel=bool(stated.expert_parallel) or (stated.eplb is True and stated.expert_parallel is None),
+        experts=experts, layers=stated.layers or (model.layers if model else None),
+        redundant_experts=stated.redundant or 0, enable_eplb=stated.eplb is True or bool(stated.redundant and stated.eplb is not False),
+        placement="round_robin" if stated.placement == "round_robin" else "linear",
+        expert_groups=stated.expert_groups, all2all_backend=stated.all2all,
+        model=model.name if model else None, gpus_per_node=stated.per_node, gpus=stated.gpus,
+        gpu_memory_gb=float(stated.gpu_memory_gb) if stated.gpu_memory_gb else None, vllm=release,
+    )  # fmt: skip
+    return layout, tuple(assumed), tuple(conflicts)

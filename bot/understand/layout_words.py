@@ -1,0 +1,231 @@
+"""Reading the sizes and switches of a layout out of words, flags and log lines, in English and Chinese."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What a text says about a layout; None is not said. `ep` is an EP size that was named as such."""
+
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    pcp: int | None = None
+    dcp: int | None = None
+    ep: int | None = None
+    expert_parallel: bool | None = None
+    experts: int | None = None
+    layers: int | None = None
+    redundant: int | None = None
+    eplb: bool | None = None
+    placement: str | None = None
+    expert_groups: int | None = None
+    gpus: int | None = None
+    nodes: int | None = None
+    per_node: int | None = None
+    gpu_memory_gb: int | None = None
+    max_num_seqs: int | None = None
+    heads: int | None = None
+    all2all: str | None = None
+    scaled_dp: int | None = None
+
+    def sized(self) -> bool:
+        """Whether any parallel size is known."""
+        return any(getattr(self, name) is not None for name in ("tp", "pp", "dp", "pcp", "dcp", "ep"))
+
+    def over(self, earlier: Stated) -> Stated:
+        """Return the earlier layout with what this one says put in."""
+        said = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        if {"tp", "dp", "pp", "pcp"} & set(said):  # sizes anew: totals that followed from the old ones fall
+            earlier = replace(earlier, ep=None)
+        if "ep" in said and not {"tp", "dp"} & set(said):
+            earlier = replace(earlier, tp=None, dp=None)
+        return replace(earlier, **said)
+
+
+_LEFT = r"(?<![A-WYZa-wyz_])"  # "TP2xPCP2": an x may stand for "times"
+_WORDS = {
+    "tp": r"tp|tensor[-_ ]parallel(?:ism)?|tensor_model_parallel|张量并行",
+    "pp": r"pp|pipeline[-_ ]parallel(?:ism)?|pipeline_model_parallel|流水线并行|流水并行",
+    "dp": r"dp|data[-_ ]parallel(?:ism)?|数据并行",
+    "pcp": r"pcp|prefill[-_ ]context[-_ ]parallel(?:ism)?|prefill_context_model_parallel",
+    "dcp": r"dcp|decode[-_ ]context[-_ ]parallel(?:ism)?|decode_context_model_parallel",
+    "ep": r"ep|expert[-_ ]parallel(?:ism)?|专家并行",
+}
+_JOIN = r"(?:[-_ ]?size|[-_ ]?degree|度|大小|数)?\s*(?:=|:|：|为|是|设为|设成|设了|开到|改成|换成|of|to|is|was)?\s*"
+_COUNT = r"(\d{1,5})(?![\d.]*\d|\s*(?:个)?\s*(?:ranks? [0-9]|%))"
+_CN = {"一": 1, "单": 1, "两": 2, "双": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "八": 8, "十": 10}
+_ENGLISH = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "sixteen": 16, "single": 1}
+_NUMBER = r"(\d{1,5}|[一单两双二三四五六八十]|one|two|three|four|six|eight|sixteen|single)"
+
+
+def number(text: str) -> int:
+    """Turn digits or a small number word into a number."""
+    return int(text) if text.isdigit() else _CN.get(text) or _ENGLISH[text.lower()]
+
+
+def sizes(text: str) -> dict[str, int]:
+    """Return the parallel sizes a text states; of several values for one size the first counts."""
+    found: dict[str, int] = {}
+    for name, words in _WORDS.items():
+        patterns = (
+            rf"{_LEFT}(?:{words}){_JOIN}{_COUNT}",
+            rf"(\d{{1,5}})[- ]?(?:way|路)\s*(?:{words})(?![a-z])",
+        )
+        for pattern in patterns:
+            if match := re.search(pattern, text, re.IGNORECASE):
+                found.setdefault(name, int(match[1]))
+        if re.search(rf"(?:不要|不用|没有|去掉|without|no)\s*(?:{words})(?![a-z0-9])", text, re.IGNORECASE) and name != "ep":
+            found.setdefault(name, 1)
+    if match := re.search(rf"{_LEFT}(\d{{1,4}})\s*个?\s*ep[- ]?ranks?", text, re.IGNORECASE):
+        found.setdefault("ep", int(match[1]))
+    if match := re.search(r"\[EP Rank \d+/(\d+)\]", text):
+        found.setdefault("ep", int(match[1]))
+    for name in ("tp", "dp", "pp", "ep"):
+        if match := re.search(rf"(\d{{1,4}})\s*(?:张)?卡\s*(?:纯)?{name}(?![a-z0-9])", text, re.IGNORECASE):
+            found.setdefault(name, int(match[1]))
+    return {name: size for name, size in found.items() if size > 0}
+
+
+_OFF = re.compile(
+    r"(?:without|no|not using|disable[ds]?|drop(?:ping)?|turn(?:ing|ed)? off|leave out|remove)\s+(?:the\s+)?(?:--?)?"
+    r"(?:enable[-_ ])?(?:ep\b|expert[-_ ]parallel|flag\b)|\bep\s*(?:is\s+|=\s*)?(?:off|disabled|false)\b"
+    r"|(?:不|没|没有|未|别|关|关掉|关闭|去掉|取消)\s*(?:要)?(?:开启|打开|使能|启用|配置|设置|加|用|开)?\s*(?:了)?\s*(?:--)?"
+    r"(?:enable[-_]expert[-_]parallel|ep(?![a-z])|专家并行)",
+    re.IGNORECASE,
+)
+_ON = re.compile(
+    r"--?enable[-_]expert[-_]parallel|enable[-_ ]expert[-_ ]parallel|(?<![\w-])-ep\b|expert[- ]parallel|专家并行"
+    r"|(?<![A-WYZa-wyz_])ep(?![a-z])(?!\s*(?:ranks?|组|groups?)\s*[\d(（]?)|\+\s*ep(?![a-z])|\[EP Rank",
+    re.IGNORECASE,
+)
+
+
+def expert_parallel(text: str) -> bool | None:
+    """Say whether a text switches expert parallelism on or off; None when it does not speak of it."""
+    if _OFF.search(text):
+        return False
+    return True if _ON.search(text) else None
+
+
+def _first(pattern: str, text: str) -> int | None:
+    match = re.search(pattern, text, re.IGNORECASE)
+    return number(match[1]) if match else None
+
+
+_GPU = r"(?:gpus?|cards?|[ahblv]\d{2,3}0?s?\b|t4s?|rtx\w*|l40s?|4090s?)"
+
+
+def _hardware(text: str) -> Iterator[tuple[str, int]]:
+    nodes = _first(rf"{_NUMBER}\s*(?:台|机|个?节点|nodes?\b|hosts?\b|machines?\b|servers?\b)", text)
+    each = _first(
+        rf"(?:每台|每个?节点|每机|单机|per node)\s*(?:有|是)?\s*{_NUMBER}\s*(?:张|块)?\s*(?:卡|gpu)"
+        rf"|(?!)", text,
+    ) or _first(r"(\d{1,3})\s*(?:gpus?|cards?|张卡|卡)?\s*(?:per|each|a|/)\s*(?:node|host|machine)", text)
+    if pair := re.search(rf"{_NUMBER}\s*(?:台|nodes?|个?节点)?\s*(?:x|×|\*|of|with)\s*(\d{{1,3}})\s*(?:x\s*)?{_GPU}", text, re.IGNORECASE):
+        nodes, each = nodes or number(pair[1]), each or int(pair[2])
+    if pair := re.search(rf"{_NUMBER}\s*(?:台|机)\s*(?:各|每台|x|×)?\s*(\d{{1,3}})\s*(?:张|块)?\s*(?:卡|gpu)", text, re.IGNORECASE):
+        nodes, each = number(pair[1]), int(pair[2])
+    total = _first(r"(?:共|总共|一共|合计|total(?: of)?)\s*(?:有)?\s*(\d{1,5})\s*(?:张|块)?\s*(?:卡|gpus?|cards?)", text)
+    plain = _first(rf"(?<![-\w.])(\d{{1,5}})\s*(?:张|块)?\s*(?:x\s*)?(?:卡|{_GPU})", text)
+    if total:
+        yield "gpus", total
+        if nodes and nodes > 1 and total % nodes == 0:
+            each = total // nodes
+    elif nodes and each:
+        yield "gpus", nodes * each
+    elif plain and not re.search(rf"(?:need|requires?|要|需要)[^。,，?？\n]{{0,12}}{plain}\s*(?:张|块)?\s*(?:卡|gpu)", text, re.IGNORECASE):
+        yield "gpus", plain
+    if nodes:
+        yield "nodes", nodes
+    if each:
+        yield "per_node", each
+
+
+def _memory(text: str) -> int | None:
+    return _first(r"(\d{2,3})\s*(?:gb|g|gib)\b(?=[^,，]{0,12}(?:gpu|card|卡|显存|hbm|vram)?)", text)
+
+
+_EXPERTS: tuple[str, ...] = (
+    r"(?:num[_ ]|n_routed_)?experts?\s*(?:[=:：]|为|是|共|有)\s*(\d{1,5})",
+    r"(?<![\d/.-])(\d{1,5})\s*(?:个)?\s*(?:total\s+|routed\s+|logical\s+|moe\s+|local/global\s+)?(?:路由|逻辑)?(?:experts?\b|专家)",
+    r"(?:experts?|专家)(?:数|总数|个数)?\s*(?:[=:：]|为|是|共|有|to|x)?\s*(\d{2,5})(?!\s*号)",
+)
+_PER_CARD = re.compile(r"每张?(?:卡|个?\s*rank)[^，。,?？]{0,6}?(\d{1,4})\s*个|(\d{1,4})\s*(?:physical\s+)?experts?\s+(?:per|on each|each)", re.IGNORECASE)
+_ID = re.compile(r"第\s*\d+\s*号?\s*(?:个)?专家|\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?\d+|专家\s*\d+\s*号|\d+\s*号专家", re.IGNORECASE)
+_REDUNDANT = (
+    r"num[_-]redundant[_-]experts[\"'`]?\s*(?:[=:：]|is set to|to|写的?|填的?|为|设为|设成|是|of)?\s*(?:[\"'`])?(\d{1,5})",
+    r"(\d{1,5})\s*(?:个)?\s*(?:redundant|冗余)",
+    r"(?:redundant(?: experts?)?|冗余(?:专家)?)\s*(?:[=:：]|为|设为|是)?\s*(\d{1,5})(?!\s*(?:experts|个专家|专家))",
+)
+
+
+def _any(patterns: tuple[str, ...], text: str) -> int | None:
+    return next((value for pattern in patterns if (value := _first(pattern, text)) is not None), None)
+
+
+def _experts(text: str) -> int | None:
+    plain = _ID.sub(" ", _PER_CARD.sub(" ", text))
+    for pattern in _REDUNDANT:
+        plain = re.sub(pattern, " ", plain, flags=re.IGNORECASE)
+    if match := re.search(r"Local/global number of experts: \d+/(\d+)", text):
+        return int(match[1])
+    if match := re.search(r"gets? \d+ of (?:the )?(\d+)|(\d+)\s*个(?:里|中)", plain, re.IGNORECASE):
+        return int(match[1] or match[2])
+    value = _any(_EXPERTS, plain)
+    return value if value else None
+
+
+def _layers(text: str) -> int | None:
+    plain = re.sub(r"(?:前|first|后|last|第)\s*\d+\s*(?:层|layers?)|(?:layers?|层)\s*per|layers? of", " ", text, flags=re.IGNORECASE)
+    return _first(r"(?<!\d)(\d{1,4})\s*(?:个)?\s*(?:decoder |hidden |transformer )?(?:层|layers?\b)", plain) or _first(
+        r"num[_-]hidden[_-]layers\s*[=:]?\s*(\d+)", plain
+    )
+
+
+def per_card(text: str) -> int | None:
+    """Return how many experts a text wants, or believes, on one card."""
+    match = _PER_CARD.search(text)
+    return int(match[1] or match[2]) if match else None
+
+
+def read(text: str) -> Stated:
+    """Return what a text says about a layout."""
+    known = sizes(text)
+    hardware = dict(_hardware(text))
+    redundant = _any(_REDUNDANT, text)
+    values: dict[str, object] = {**known, **hardware}
+    values["expert_parallel"] = expert_parallel(text)
+    values["experts"] = _experts(text)
+    values["layers"] = _layers(text)
+    values["redundant"] = redundant
+    eplb = re.search(r"eplb|冗余专家|redundant", text, re.IGNORECASE)
+    off = re.search(r"(?:without|no|不开|没开|关掉?)\s*(?:--enable-)?eplb|eplb is not enabled", text, re.IGNORECASE)
+    values["eplb"] = False if off else (True if eplb else None)
+    values["placement"] = _placement(text)
+    values["expert_groups"] = _first(r"(\d{1,3})\s*(?:个)?\s*(?:expert[- ]groups?|groups?\b|专家组|组专家)(?!\s*是)", text) if (
+        values["placement"] == "round_robin"
+    ) else None
+    values["max_num_seqs"] = _first(r"max[-_]num[-_]seqs\s*[=:]?\s*(\d{1,6})", text)
+    values["gpu_memory_gb"] = _memory(text)
+    values["heads"] = _first(r"(\d{1,4})\s*(?:个)?\s*(?:attention |q |query )?(?:heads?\b|注意力头|个头)", text)
+    if match := re.search(r"all2all[-_]backend[ =]+(\w+)", text, re.IGNORECASE):
+        values["all2all"] = match[1].lower()
+    if match := re.search(r"dp\s*=?\s*(\d+)\s*(?:to|->|→|到|扩到|扩容到|变成)\s*(?:dp\s*=?\s*)?(\d+)", text, re.IGNORECASE):
+        values["dp"], values["scaled_dp"] = int(match[1]), int(match[2])
+    return Stated(**values)  # type: ignore[arg-type]
+
+
+def _placement(text: str) -> str | None:
+    if re.search(r"round[-_ ]?robin|轮转|轮询放置", text, re.IGNORECASE):
+        return "round_robin"
+    return "linear" if re.search(r"\blinear\b|线性放置|default placement|默认放置", text, re.IGNORECASE) else None
+
+
