@@ -134,7 +134,9 @@ def _computable(one: Understood, here: Stated) -> bool:
     return any(rules)
 
 
-def to_layout(stated: Stated, model: Model | None, release: str | None) -> tuple[Layout | None, tuple[tuple[str, int], ...], tuple[tuple[str, int, int], ...]]:
+def to_layout(
+    stated: Stated, model: Model | None, release: str | None
+) -> tuple[Layout | None, tuple[tuple[str, int], ...], tuple[tuple[str, int, int], ...]]:
     """Turn what was said into a layout, with what had to be assumed and what does not agree."""
     assumed: list[tuple[str, int]] = []
     conflicts: list[tuple[str, int, int]] = []

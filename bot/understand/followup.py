@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _FOLLOWS = re.compile(
     r"^\s*(?:那|那么|如果|换成|要是|还有|然后|为什么|为啥|再|呢|它|这|这个|and\b|what about|how about|what if|then|why|so\b|but\b|same|ok(?:ay)?[, ]|with\b|without\b|if\b|now\b|instead|does it|is it|can it|which of)"
-    r"|呢[\s?？]*$|(?:instead|then|too)\s*\?*$", re.IGNORECASE,
+    r"|呢[\s?？]*$|(?:instead|then|too)\s*\?*$",
+    re.IGNORECASE,
 )
 _FEW = 60  # characters: shorter questions in a conversation lean on what was said
 _LOOKED_AT = 8  # turns

@@ -26,10 +26,17 @@ _BOT = re.compile(
 )
 _ENGINES = re.compile(
     r"\b(sglang|llama\.?cpp|tensorrt[-_ ]?llm|trt[-_]?llm|ollama|lmdeploy|tgi|text-generation-inference|deepspeed|megatron(?:-lm)?|mlc[-_]?llm|exllama\w*"
-    r"|ktransformers|aphrodite|lm ?studio|fastertransformer|openvino|onnx ?runtime|xinference|mindie)\b", _I,
+    r"|ktransformers|aphrodite|lm ?studio|fastertransformer|openvino|onnx ?runtime|xinference|mindie)\b",
+    _I,
 )
-_PRICE = re.compile(r"多少钱|价格|报价|售价|便宜|how much (?:does|do|is|are).{0,30}(?:cost|price)|\bprices?\b|\bbuy\b|cost of an? |cheapest|discount|股价|stock price", _I)
-_TRAIN = re.compile(r"反向传播|梯度|训练|预训练|backprop\w*|backward pass|gradients?\b|optimizer state|\bfine-?tun\w+|pre-?train\w*|\btraining\b|微调|\brlhf\b|loss curve", _I)
+_PRICE = re.compile(
+    r"多少钱|价格|报价|售价|便宜|how much (?:does|do|is|are).{0,30}(?:cost|price)|\bprices?\b|\bbuy\b|cost of an? |cheapest|discount|股价|stock price",
+    _I,
+)
+_TRAIN = re.compile(
+    r"反向传播|梯度|训练|预训练|backprop\w*|backward pass|gradients?\b|optimizer state|\bfine-?tun\w+|pre-?train\w*|\btraining\b|微调|\brlhf\b|loss curve",
+    _I,
+)
 _DOMAIN = re.compile(
     r"vllm|parallel|并行|(?<![a-z])(?:tp|pp|dp|ep|dcp|pcp|moe|eplb|dbo|nccl|ray|gpus?|kv|rank|ranks|nvlink|mla|gqa|lb|vram|pd|rdma|ibgda|nvshmem|efa)(?![a-z])|expert|专家|(?:张|块|多|单|显|\d)卡"
     r"|显存|节点|node|all2all|all-?reduce|all-?gather|deepep|headless|shard|pipeline|tensor|layer|层|shm|cuda|world[_ ]size|分片|切分|负载均衡|load balanc"
@@ -38,15 +45,37 @@ _DOMAIN = re.compile(
 )
 _TRACE = re.compile(
     r"(?:Value|Runtime|Assertion|NotImplemented|Type|Key|Import|Attribute|OutOfMemory)Error|Traceback|error:|\bERROR\b|exception|报错|报(?:这个|了)?错|崩|起不来|启动不了|卡死|卡住|挂了|爆了|不认"
-    r"|\bhangs?\b|\bstuck\b|crash|\bOOM\b|out of memory|fails? |failed|refus|unrecognized|timed out|must be|not supported|cannot|stalls?|报\s+\w", _I,
+    r"|\bhangs?\b|\bstuck\b|crash|\bOOM\b|out of memory|fails? |failed|refus|unrecognized|timed out|must be|not supported|cannot|stalls?|报\s+\w",
+    _I,
 )
-_CODE = re.compile(r"```|^\s*(?:def |class |assert |for |if |return |global |import |self\.)|\w+\s*=\s*\w+\([^)]*\)|\.reshape\(|\.transpose\(", re.MULTILINE)
-_WHERE = re.compile(r"where (?:in|does|is|are)|which (?:file|function|module|class|line)|哪个文件|哪个函数|在哪(?:里|儿|个)?(?:实现|定义|代码|打印|报)|源码.{0,4}(?:哪|位置)|哪一行", _I)
-_CONFIG = re.compile(r"how (?:do|can|to|should)|is there (?:a|an) (?:flag|option|way)|what (?:flags?|options?)|怎么(?:配|写|设|开|起|启|扩|改|用)|如何(?:配|设|开|启)|什么参数|哪个参数|命令|can i\b|能不能", _I)
-_COMPARE = re.compile(r"\bvs\.?\b|versus|difference between|better|faster|which (?:is|one)|\bor\b.{0,20}\?|区别|差别|哪个(?:好|快|更)|选\s*\w+\s*还是|还是.{0,10}(?:好|[?？])|对比|优劣", _I)
-_RELEASE = re.compile(r"since when|which (?:release|version)|what changed|changed between|哪个版本|从哪个版本|什么时候(?:开始|支持)|升级|版本.{0,6}(?:区别|变化)|还在吗|removed|deprecated|废弃|移除|\bsupport(?:ed|s)?\b.{0,20}\d\.\d", _I)
-_GREETING = re.compile(r"^\s*(?:hi|hello|hey|good (?:morning|evening)|你好|您好|嗨|在吗|早上好)[\s!！。,.~]*(?:there|bot|shardwise)?[\s!！。,.~]*$", _I)
-_THANKS = re.compile(r"^\s*(?:ok(?:ay)?|great|cool|got it|明白了?|懂了|好的|收到)?[\s,，。!！]*(?:thanks?(?: a lot| you| so much)?|thx|ty|谢谢|多谢|感谢|辛苦了)?[\s\w你您啦了,，。!！~]{0,8}$", _I)
+_CODE = re.compile(
+    r"```|^\s*(?:def |class |assert |for |if |return |global |import |self\.)|\w+\s*=\s*\w+\([^)]*\)|\.reshape\(|\.transpose\(",
+    re.MULTILINE,
+)
+_WHERE = re.compile(
+    r"where (?:in|does|is|are)|which (?:file|function|module|class|line)|哪个文件|哪个函数|在哪(?:里|儿|个)?(?:实现|定义|代码|打印|报)|源码.{0,4}(?:哪|位置)|哪一行",
+    _I,
+)
+_CONFIG = re.compile(
+    r"how (?:do|can|to|should)|is there (?:a|an) (?:flag|option|way)|what (?:flags?|options?)|怎么(?:配|写|设|开|起|启|扩|改|用)|如何(?:配|设|开|启)|什么参数|哪个参数|命令|can i\b|能不能",
+    _I,
+)
+_COMPARE = re.compile(
+    r"\bvs\.?\b|versus|difference between|better|faster|which (?:is|one)|\bor\b.{0,20}\?|区别|差别|哪个(?:好|快|更)|选\s*\w+\s*还是|还是.{0,10}(?:好|[?？])|对比|优劣",
+    _I,
+)
+_RELEASE = re.compile(
+    r"since when|which (?:release|version)|what changed|changed between|哪个版本|从哪个版本|什么时候(?:开始|支持)|升级|版本.{0,6}(?:区别|变化)|还在吗|removed|deprecated|废弃|移除|\bsupport(?:ed|s)?\b.{0,20}\d\.\d",
+    _I,
+)
+_GREETING = re.compile(
+    r"^\s*(?:hi|hello|hey|good (?:morning|evening)|你好|您好|嗨|在吗|早上好)[\s!！。,.~]*(?:there|bot|shardwise)?[\s!！。,.~]*$",
+    _I,
+)
+_THANKS = re.compile(
+    r"^\s*(?:ok(?:ay)?|great|cool|got it|明白了?|懂了|好的|收到)?[\s,，。!！]*(?:thanks?(?: a lot| you| so much)?|thx|ty|谢谢|多谢|感谢|辛苦了)?[\s\w你您啦了,，。!！~]{0,8}$",
+    _I,
+)
 
 
 def is_attack(text: str) -> bool:
@@ -87,7 +116,7 @@ def other_engine(text: str) -> str:
 
 def has_code(text: str) -> bool:
     """Whether code was pasted."""
-    return "```" in text and not re.search(r"```\s*\w*\s*(?:vllm serve|python -m vllm)", text) or len(_CODE.findall(text)) >= 2  # noqa: PLR2004
+    return ("```" in text and not re.search(r"```\s*\w*\s*(?:vllm serve|python -m vllm)", text)) or len(_CODE.findall(text)) >= 2  # noqa: PLR2004
 
 
 def has_error(text: str) -> bool:
@@ -99,7 +128,13 @@ def intent_of(text: str) -> Intent:
     """Return what kind of answer a question about our subject wants."""
     if has_code(text):
         return "pasted_code"
-    for intent, pattern in (("where", _WHERE), ("troubleshoot", _TRACE), ("release", _RELEASE), ("compare", _COMPARE), ("configure", _CONFIG)):
+    for intent, pattern in (
+        ("where", _WHERE),
+        ("troubleshoot", _TRACE),
+        ("release", _RELEASE),
+        ("compare", _COMPARE),
+        ("configure", _CONFIG),
+    ):
         if pattern.search(text):
             return intent  # type: ignore[return-value]
     return "rule"

@@ -127,11 +127,16 @@ def _hardware(text: str) -> Iterator[tuple[str, int]]:
     nodes = _first(rf"{_NUMBER}\s*(?:台|机|个?节点|nodes?\b|hosts?\b|machines?\b|servers?\b)", text)
     each = _first(
         rf"(?:每台|每个?节点|每机|单机|per node)\s*(?:有|是)?\s*{_NUMBER}\s*(?:张|块)?\s*(?:卡|gpu)"
-        rf"|(?!)", text,
+        rf"|(?!)",
+        text,
     ) or _first(r"(\d{1,3})\s*(?:gpus?|cards?|张卡|卡)?\s*(?:per|each|a|/)\s*(?:node|host|machine)", text)
-    if pair := re.search(rf"{_NUMBER}\s*(?:台|nodes?|个?节点)?\s*(?:x|×|\*|of|with)\s*(\d{{1,3}})\s*(?:x\s*)?{_GPU}", text, re.IGNORECASE):
+    if pair := re.search(
+        rf"{_NUMBER}\s*(?:台|nodes?|个?节点)?\s*(?:x|×|\*|of|with)\s*(\d{{1,3}})\s*(?:x\s*)?{_GPU}", text, re.IGNORECASE
+    ):
         nodes, each = nodes or number(pair[1]), each or int(pair[2])
-    if pair := re.search(rf"{_NUMBER}\s*(?:台|机)\s*(?:各|每台|x|×)?\s*(\d{{1,3}})\s*(?:张|块)?\s*(?:卡|gpu)", text, re.IGNORECASE):
+    if pair := re.search(
+        rf"{_NUMBER}\s*(?:台|机)\s*(?:各|每台|x|×)?\s*(\d{{1,3}})\s*(?:张|块)?\s*(?:卡|gpu)", text, re.IGNORECASE
+    ):
         nodes, each = number(pair[1]), int(pair[2])
     total = _first(r"(?:共|总共|一共|合计|total(?: of)?)\s*(?:有)?\s*(\d{1,5})\s*(?:张|块)?\s*(?:卡|gpus?|cards?)", text)
     plain = _first(rf"(?<![-\w.])(\d{{1,5}})\s*(?:张|块)?\s*(?:x\s*)?(?:卡|{_GPU})", text)
@@ -141,7 +146,9 @@ def _hardware(text: str) -> Iterator[tuple[str, int]]:
             each = total // nodes
     elif nodes and each:
         yield "gpus", nodes * each
-    elif plain and not re.search(rf"(?:need|requires?|要|需要)[^。,，?？\n]{{0,12}}{plain}\s*(?:张|块)?\s*(?:卡|gpu)", text, re.IGNORECASE):
+    elif plain and not re.search(
+        rf"(?:need|requires?|要|需要)[^。,，?？\n]{{0,12}}{plain}\s*(?:张|块)?\s*(?:卡|gpu)", text, re.IGNORECASE
+    ):
         yield "gpus", plain
     if nodes:
         yield "nodes", nodes
@@ -158,8 +165,13 @@ _EXPERTS: tuple[str, ...] = (
     r"(?<![\d/.-])(\d{1,5})\s*(?:个)?\s*(?:total\s+|routed\s+|logical\s+|moe\s+|local/global\s+)?(?:路由|逻辑)?(?:experts?\b|专家)",
     r"(?:experts?|专家)(?:数|总数|个数)?\s*(?:[=:：]|为|是|共|有|to|x)?\s*(\d{2,5})(?!\s*号)",
 )
-_PER_CARD = re.compile(r"每张?(?:卡|个?\s*rank)[^，。,?？]{0,6}?(\d{1,4})\s*个|(\d{1,4})\s*(?:physical\s+)?experts?\s+(?:per|on each|each)", re.IGNORECASE)
-_ID = re.compile(r"第\s*\d+\s*号?\s*(?:个)?专家|\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?\d+|专家\s*\d+\s*号|\d+\s*号专家", re.IGNORECASE)
+_PER_CARD = re.compile(
+    r"每张?(?:卡|个?\s*rank)[^，。,?？]{0,6}?(\d{1,4})\s*个|(\d{1,4})\s*(?:physical\s+)?experts?\s+(?:per|on each|each)",
+    re.IGNORECASE,
+)
+_ID = re.compile(
+    r"第\s*\d+\s*号?\s*(?:个)?专家|\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?\d+|专家\s*\d+\s*号|\d+\s*号专家", re.IGNORECASE
+)
 _REDUNDANT = (
     r"num[_-]redundant[_-]experts[\"'`]?\s*(?:[=:：]|is set to|to|写的?|填的?|为|设为|设成|是|of)?\s*(?:[\"'`])?(\d{1,5})",
     r"(\d{1,5})\s*(?:个)?\s*(?:redundant|冗余)",
@@ -180,11 +192,13 @@ def _experts(text: str) -> int | None:
     if match := re.search(r"gets? \d+ of (?:the )?(\d+)|(\d+)\s*个(?:里|中)", plain, re.IGNORECASE):
         return int(match[1] or match[2])
     value = _any(_EXPERTS, plain)
-    return value if value else None
+    return value or None
 
 
 def _layers(text: str) -> int | None:
-    plain = re.sub(r"(?:前|first|后|last|第)\s*\d+\s*(?:层|layers?)|(?:layers?|层)\s*per|layers? of", " ", text, flags=re.IGNORECASE)
+    plain = re.sub(
+        r"(?:前|first|后|last|第)\s*\d+\s*(?:层|layers?)|(?:layers?|层)\s*per|layers? of", " ", text, flags=re.IGNORECASE
+    )
     return _first(r"(?<!\d)(\d{1,4})\s*(?:个)?\s*(?:decoder |hidden |transformer )?(?:层|layers?\b)", plain) or _first(
         r"num[_-]hidden[_-]layers\s*[=:]?\s*(\d+)", plain
     )
@@ -210,9 +224,11 @@ def read(text: str) -> Stated:
     off = re.search(r"(?:without|no|不开|没开|关掉?)\s*(?:--enable-)?eplb|eplb is not enabled", text, re.IGNORECASE)
     values["eplb"] = False if off else (True if eplb else None)
     values["placement"] = _placement(text)
-    values["expert_groups"] = _first(r"(\d{1,3})\s*(?:个)?\s*(?:expert[- ]groups?|groups?\b|专家组|组专家)(?!\s*是)", text) if (
-        values["placement"] == "round_robin"
-    ) else None
+    values["expert_groups"] = (
+        _first(r"(\d{1,3})\s*(?:个)?\s*(?:expert[- ]groups?|groups?\b|专家组|组专家)(?!\s*是)", text)
+        if (values["placement"] == "round_robin")
+        else None
+    )
     values["max_num_seqs"] = _first(r"max[-_]num[-_]seqs\s*[=:]?\s*(\d{1,6})", text)
     values["gpu_memory_gb"] = _memory(text)
     values["heads"] = _first(r"(\d{1,4})\s*(?:个)?\s*(?:attention |q |query )?(?:heads?\b|注意力头|个头)", text)
@@ -227,5 +243,3 @@ def _placement(text: str) -> str | None:
     if re.search(r"round[-_ ]?robin|轮转|轮询放置", text, re.IGNORECASE):
         return "round_robin"
     return "linear" if re.search(r"\blinear\b|线性放置|default placement|默认放置", text, re.IGNORECASE) else None
-
-

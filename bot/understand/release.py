@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_RELEASE = re.compile(r"(?<![\d.\w/-])(?:v|vllm[-= ]?)?(0\.\d{1,2}(?:\.\d{1,2})?)(?![\d%]|\.\d|\s*(?:gb|g|ms|s|x)\b)", re.IGNORECASE)
+_RELEASE = re.compile(
+    r"(?<![\d.\w/-])(?:v|vllm[-= ]?)?(0\.\d{1,2}(?:\.\d{1,2})?)(?![\d%]|\.\d|\s*(?:gb|g|ms|s|x)\b)", re.IGNORECASE
+)
 _LEAST = 6  # 0.6.0 is the oldest release we can index; "0.5" is a number
 
 

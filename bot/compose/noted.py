@@ -1,0 +1,137 @@
+"""Answers out of the notes: the note that fits best, its claims in the order in which this question needs them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bot.compose.words import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bot.citations import Cites
+    from bot.understand import Understood
+    from knowledge.index.corpus import SqliteCorpus
+    from knowledge.notes.note import ResolvedClaim, ResolvedNote
+    from knowledge.ports import Retriever
+
+_BUDGET = {"en": 1_450, "zh": 900}
+_ROLES: dict[str, tuple[str, ...]] = {
+    "troubleshoot": ("do", "why", "exception", "wrong_belief", "example", "how", "change"),
+    "configure": ("do", "how", "exception", "example", "wrong_belief", "change", "why"),
+    "release": ("change", "do", "how", "exception", "why", "wrong_belief", "example"),
+}
+_DEFAULT = ("why", "how", "wrong_belief", "exception", "do", "example", "change")
+_WORD = re.compile(r"--?[a-z][\w-]+|[A-Za-z_]\w*(?:\.\w+)*|\d+|[\u4e00-\u9fff]{2}")
+_CLOSE = 0.80  # of the best note's score: then a second note is likely wanted too
+_TERM = 0.9  # what a long, rare term found in the question is worth, beside retrieval scores of about 1
+
+
+def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version: str) -> list[tuple[float, ResolvedNote]]:
+    """Return the notes that fit a question, best first, with scores comparable to each other."""
+    query = f"{one.earlier} {one.text}" if one.follows else one.text
+    hits = retriever.search(query, version=version, limit=12, kinds=("note",))
+    best = hits[0].score if hits else 1.0
+    scores = {hit.chunk.meta.get("note", ""): hit.score / best for hit in hits}
+    lowered = _squeeze(one.text)
+    shared: dict[str, int] = {}
+    for note in corpus.notes.values():
+        for term in note.terms:
+            shared[term.lower()] = shared.get(term.lower(), 0) + 1
+    for note in corpus.notes.values():
+        gained = sum(sorted((_worth(term, shared) for term in note.terms if _holds(term, lowered)), reverse=True)[:2])
+        if gained:
+            scores[note.id] = scores.get(note.id, 0.25) + gained
+    found = [(score, corpus.notes[name]) for name, score in scores.items() if name in corpus.notes]
+    return sorted(found, key=lambda pair: (-pair[0], pair[1].id))
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"\s+", " ", text.lower())
+
+
+def _worth(term: str, shared: dict[str, int]) -> float:
+    return _TERM * min(1.0, len(term) / 24) / shared[term.lower()] ** 0.5
+
+
+def _holds(term: str, lowered: str) -> bool:
+    term = _squeeze(term)
+    if len(term) < 4:  # noqa: PLR2004 - "ep" is in every question
+        return False
+    at = lowered.find(term)
+    if at < 0:
+        return False
+    before, after = lowered[at - 1 : at], lowered[at + len(term) : at + len(term) + 1]
+    return not (re.match(r"\w", term[0]) and re.match(r"[a-z0-9_]", before or " ")) and not (
+        re.match(r"\w", term[-1]) and re.match(r"[a-z0-9_]", after or " ")
+    )
+
+
+def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites, used: int = 0) -> str:
+    """Return the body: the best note's claims, then what a close second adds."""
+    budget = _BUDGET[one.language] - used
+    first_score, first = notes[0]
+    parts: list[str] = []
+    for claim in _ordered(one, first):
+        budget = _put(one, claim, cites, parts, budget)
+    for score, note in notes[1:3]:
+        if score < _CLOSE * first_score or budget < 160:  # noqa: PLR2004 - no room for a claim
+            break
+        for claim in _ordered(one, note)[:2]:
+            budget = _put(one, claim, cites, parts, budget)
+    return _shaped(parts, one)
+
+
+def _put(one: Understood, claim: ResolvedClaim, cites: Cites, parts: list[str], budget: int) -> int:
+    text = claim.text(one.language)
+    if parts and len(text) > budget:
+        return budget
+    marks = "".join(dict.fromkeys(cites.place(place) for place in claim.places[:3]))
+    parts.append(f"{text} {marks}".rstrip())
+    return budget - len(text)
+
+
+def _shaped(parts: list[str], one: Understood) -> str:
+    if len(parts) <= 2:  # noqa: PLR2004 - two sentences need no list
+        return "\n\n".join(parts)
+    return parts[0] + "\n\n" + "\n".join(f"- {part}" for part in parts[1:])
+
+
+def _ordered(one: Understood, note: ResolvedNote) -> list[ResolvedClaim]:
+    """Order the claims: an answer first (the one nearest to the question), then by what this kind of question wants."""
+    asked = _bag(one.text)
+    order = _ROLES.get(one.intent, _DEFAULT)
+    answers = sorted(note.of("answer"), key=lambda claim: -_overlap(asked, claim, one))
+    rest = [claim for claim in note.claims if claim.role != "answer"]
+    rest.sort(key=lambda claim: (-_overlap(asked, claim, one) * 2 + order.index(claim.role) * 0.5))
+    return [*answers, *rest]
+
+
+def _overlap(asked: set[str], claim: ResolvedClaim, one: Understood) -> float:
+    words = _bag(claim.text(one.language))
+    return len(asked & words) / (4 + len(words)) ** 0.5
+
+
+def _bag(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}
+
+
+def quoted_text(one: Understood, chunks: Iterable[object], cites: Cites) -> str:
+    """Hedge honestly and show where to look: titles and short verbatim quotes, marked as such."""
+    lines = []
+    for chunk in list(chunks)[:3]:
+        mark = cites.chunk(chunk)  # type: ignore[arg-type]
+        heading = getattr(chunk, "heading", "") or getattr(chunk, "path", "")
+        quote = " ".join(str(getattr(chunk, "text", "")).split())[:240]
+        lines.append(f"- {heading} {mark}\n  > {quote}…")
+    return "\n".join(lines)
+
+
+def unsure_text(one: Understood, version: str) -> str:
+    """Say that nothing was found."""
+    return say(
+        one.language,
+        f"I found nothing in vLLM {version}'s docs, code or the threads I hold that answers this. The nearest places:",
+        f"在 vLLM {version} 的文档、源码和我收录的讨论里没有找到能回答这个问题的内容。最接近的地方：",
+    )
