@@ -13,7 +13,7 @@ from bot.compose.computed import computed_text
 from bot.compose.declines import declined
 from bot.compose.words import say
 from bot.understand import Understood, understand
-from bot.verify import verify
+from bot.verify import discrepancies, verify
 from knowledge.errors import BadInputError
 from knowledge.topology import compute
 from knowledge.types import Answer, Check
@@ -75,8 +75,8 @@ class Engine:
             )
         shown = topology.to_dict() if topology and one.computes else None
         citations = tuple(cites.found)
-        problems = verify(text, citations, [shown] if shown else [], corpus=corpus, language=one.language, question=one.text)
-        return Answer(text, status, one.language, version, citations, shown, tuple(problems.checks))
+        answer = Answer(text, status, one.language, version, citations, shown)
+        return dataclasses.replace(answer, checks=tuple(verify(answer, corpus, one.text)))
 
     def _computed(self, one: Understood, version: str) -> Topology | None:
         if one.layout is None or not (one.computes or one.stated.sized()):
@@ -90,7 +90,9 @@ class Engine:
         self, one: Understood, corpus: SqliteCorpus, cites: Cites, topology: Topology | None, version: str
     ) -> tuple[str, Status]:
         if one.computes and topology is not None:
-            return computed_text(one, topology, cites, self._others(one, topology)), "answered"
+            text = computed_text(one, topology, cites, self._others(one, topology))
+            ranked = noted.ranked(one, corpus, self._retriever, version)
+            return noted.added(one, text, ranked, cites), "answered"
         return self._from_notes(one, corpus, cites, topology, version)
 
     def _others(self, one: Understood, topology: Topology) -> tuple[Topology, ...]:
@@ -112,6 +114,8 @@ class Engine:
         lead = [part for part in parts if part]
         ranked = noted.ranked(one, corpus, self._retriever, version)
         used = sum(map(len, lead)) // 2
+        if later := self._later(one, ranked, cites, version):
+            lead.append(later)
         if ranked and (ranked[0][0] >= _FLOOR or lead):
             lead.append(noted.noted_text(one, ranked, cites, used))
             if other := releases.compared(one, ranked[0][1], self._retriever, version):
@@ -122,6 +126,25 @@ class Engine:
             return "\n\n".join(lead), "answered"
         hits = self._retriever.search(one.text, version=version, limit=3)
         return noted.unsure_text(one, version) + "\n\n" + noted.quoted_text(one, [hit.chunk for hit in hits], cites), "unsure"
+
+    def _later(self, one: Understood, ranked: Any, cites: Cites, version: str) -> str:
+        """Say what the newest indexed release holds where a note fits there that this release does not have."""
+        newest = self._retriever.releases()[0]
+        if newest == version:
+            return ""
+        corpus = self._retriever.corpus(newest)
+        score, note = next(iter(noted.ranked(one, corpus, self._retriever, newest)), (0.0, None))
+        here = {other.id for _, other in ranked[:3]}
+        if note is None or note.id in here or score < _FITS:
+            return ""
+        claim = note.of("answer")[0]
+        marks = "".join(dict.fromkeys(Cites(corpus, cites.found).place(place) for place in claim.places[:2]))
+        rest = " ".join(one_claim.text(one.language) for one_claim in note.of("change", "how", "exception")[:2])
+        return say(
+            one.language,
+            f"In vLLM {newest}: {claim.en} {marks} {rest}".rstrip(),
+            f"到了 vLLM {newest}：{claim.zh} {marks} {rest}".rstrip(),
+        )
 
     def _place(self, one: Understood, corpus: SqliteCorpus, cites: Cites) -> str:
         if one.intent == "pasted_code":
@@ -146,12 +169,12 @@ class Engine:
         corpus = self._retriever.corpus(version)
 
         def check(text: str, citations: Any, topologies: Any) -> list[str]:
-            found = verify(text, tuple(citations), topologies, corpus=corpus, language=one.language, question=one.text)
-            return list(found.discrepancies)
+            return discrepancies(text, citations, topologies, corpus, one.language, one.text)
 
         return check
 
 
+_FITS = 1.05  # a note that the search and a term of its own both point to
 _FLOOR = 0.0  # of a note's score; the best hit counts 1, so only an empty index stays below
 
 

@@ -234,9 +234,10 @@ def _layers(one: Understood, topology: Topology) -> str:
             said.append(say(one.language, f"**PP rank {stage} runs layers {start}–{end - 1}**, {end - start} layers (counted from 0).", f"**stage {stage} 负责第 {start}–{end - 1} 层**，共 {end - start} 层（从 0 数起）。"))
     sizes = [end - start for start, end in (stages[stage] for stage in sorted(stages))]
     listed = ", ".join(map(str, sizes))
-    ranges = ", ".join(f"{start}–{end - 1}" for start, end in (stages[stage] for stage in sorted(stages))) if len(sizes) <= 16 else ""  # noqa: PLR2004
+    spans = {stage: f"{stages[stage][0]}–{stages[stage][1] - 1}" for stage in sorted(stages)}
+    ranges = "; ".join(f"stage {stage}: {held}" for stage, held in spans.items()) if len(sizes) <= 16 else ""  # noqa: PLR2004
     rule = _layer_rule(one, topology, len(sizes))
-    said.append(say(one.language, f"**The stages get {listed} layers**" + (f": layers {ranges}." if ranges else "."), f"**各 stage 的层数依次是 {listed}**" + (f"，即第 {ranges} 层。" if ranges else "。")) + rule)
+    said.append(say(one.language, f"**The stages get {listed} layers**" + (f" (layers from 0: {ranges})." if ranges else "."), f"**各 stage 的层数依次是 {listed}**" + (f"（层号从 0 起，{ranges}）。" if ranges else "。")) + rule)
     return "\n".join(said)
 
 
@@ -423,6 +424,8 @@ def assumptions(one: Understood, topology: Topology) -> str:
             "dp_from_ep": (f"EP={value} as dp={value}, tp=1 (only the product matters for the experts)", f"EP={value} 按 dp={value}、tp=1 算（专家怎么分只看乘积）"),
             "dp_filled": (f"dp={value}, so that the EP size comes out", f"dp={value}，这样 EP 大小才对得上"),
             "tp_filled": (f"tp={value}, so that the EP size comes out", f"tp={value}，这样 EP 大小才对得上"),
+            "tp_from_ep": (f"EP={value} as tp={value}, dp=1", f"EP={value} 按 tp={value}、dp=1 算"),
+            "ep_on": ("--enable-expert-parallel is on", "打开了 --enable-expert-parallel"),
             "tp_from_gpus": (f"all {value} GPUs in one TP group", f"{value} 张卡都在一个 TP 组里"),
         }[code]
         said_en.append(en)

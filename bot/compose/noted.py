@@ -24,6 +24,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
 }
 _DEFAULT = ("why", "how", "wrong_belief", "exception", "do", "example", "change")
 _WORD = re.compile(r"--?[a-z][\w-]+|[A-Za-z_]\w*(?:\.\w+)*|\d+|[\u4e00-\u9fff]{2}")
+_ROOM = 1_700  # characters of a computed answer with its rule
 _CLOSE = 0.80  # of the best note's score: then a second note is likely wanted too
 _TERM = 0.9  # what a long, rare term found in the question is worth, beside retrieval scores of about 1
 
@@ -52,7 +53,7 @@ def _squeeze(text: str) -> str:
 
 
 def _worth(term: str, shared: dict[str, int]) -> float:
-    return _TERM * min(1.0, len(term) / 24) / shared[term.lower()] ** 0.5
+    return _TERM * min(1.0, len(term) / 24) ** 1.5 / shared[term.lower()] ** 0.5
 
 
 def _holds(term: str, lowered: str) -> bool:
@@ -81,6 +82,18 @@ def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cit
         for claim in _ordered(one, note)[:2]:
             budget = _put(one, claim, cites, parts, budget)
     return _shaped(parts, one)
+
+
+def added(one: Understood, text: str, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites) -> str:
+    """Add to a computed answer the rule and the exception that the best note holds, where there is room."""
+    parts: list[str] = []
+    for _, note in notes[:2]:
+        claims = _ordered(one, note)[: 2 - len(parts)] if parts else _ordered(one, note)[:1]
+        for claim in claims:
+            if len(text) + sum(map(len, parts)) + len(claim.text(one.language)) < _ROOM:
+                _put(one, claim, cites, parts, _ROOM)
+    body, _, last = text.rpartition("\n\n")
+    return "\n\n".join(part for part in (body, " ".join(parts), last) if part)
 
 
 def _put(one: Understood, claim: ResolvedClaim, cites: Cites, parts: list[str], budget: int) -> int:

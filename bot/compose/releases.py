@@ -46,7 +46,9 @@ def availability(one: Understood, corpus: SqliteCorpus, retriever: Retriever, ci
         flags += [flag for name, flag in _SHORT.items() if re.search(rf"(?<![a-z]){name}(?![a-z])", one.text, re.IGNORECASE)]
     said = []
     for flag in dict.fromkeys(flags):
-        if corpus.has_name(flag) or flag in {"--no", "--help"}:
+        first = _history(flag, retriever)[0]
+        there = corpus.has_name(flag) and not (first and parse(first) > parse(corpus.release))
+        if there or flag in {"--no", "--help"}:
             continue
         said.append(_absent(one, flag, corpus, retriever))
     return "\n".join(said[:2])

@@ -26,7 +26,7 @@ _EN = re.IGNORECASE
 _KINDS: tuple[tuple[str, str], ...] = (
     (
         "gpus",
-        r"how many (?:gpus?|cards?|devices)|\d+ gpus?\s*\?|gpus? (?:does|do|are|is|in total)|(?:need|take|require)s? \d* ?gpus?"
+        r"how many (?:gpus?|cards?|devices)|\d+ gpus?\s*\?|gpus? (?:does|do|are|is|in total)|(?:need|take|require)s? gpus?"
         r"|多少(?:张|块)?(?:卡|gpu)|几(?:张|块)卡|\d+\s*(?:张|块)\s*卡\s*(?:吗|[?？])|总共要.{0,4}卡|= ?\d+ gpus",
     ),
     ("world", r"world[ _]size"),

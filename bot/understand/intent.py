@@ -105,7 +105,7 @@ def _other_subject(text: str) -> Intent | None:
         return "price"
     if _TRAIN.search(text) and not re.search(r"rollout|推理|serv|inference|load|部署", text, _I):
         return "training"
-    return None if _DOMAIN.search(text) else "offtopic"
+    return None if _DOMAIN.search(text) or _TRACE.search(text) else "offtopic"
 
 
 def other_engine(text: str) -> str:

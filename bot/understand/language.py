@@ -13,8 +13,7 @@ _FENCED = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 
 
 def language_of(text: str) -> Language:
-    """Return zh when a text holds Chinese outside of pasted code; a lone character in an English text is no Chinese."""
+    """Return zh when a text holds Chinese outside of pasted code."""
     prose = _FENCED.sub(" ", text)
     found = len(_CJK.findall(prose)) or len(_CJK.findall(text))
-    words = len(re.findall(r"[A-Za-z]{2,}", prose))
-    return "zh" if found >= 2 or (found and words <= 3) else "en"  # noqa: PLR2004 - two characters make a word
+    return "zh" if found else "en"
