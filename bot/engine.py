@@ -91,6 +91,8 @@ class Engine:
     ) -> tuple[str, Status]:
         if one.computes and topology is not None:
             text = computed_text(one, topology, cites, self._others(one, topology))
+            if gone := releases.availability(one, corpus, self._retriever, cites):
+                text = f"{gone}\n\n{text}"
             ranked = noted.ranked(one, corpus, self._retriever, version)
             return noted.added(one, text, ranked, cites), "answered"
         return self._from_notes(one, corpus, cites, topology, version)

@@ -101,7 +101,7 @@ def _with_layout(base: Understood, here: Stated, question: Question) -> Understo
     asks = base.asks
     if base.follows and not asks and (here != Stated() or base.releases != ()):
         asks = followup.earlier_asks(question.history)
-    layout, assumed, conflicts = to_layout(base.stated, base.model, question.version or base.version)
+    layout, assumed, conflicts = to_layout(base.stated, base.model, question.version or base.version, per_card_claim=base.wanted_per_card is not None)
     base = replace(base, asks=asks, layout=layout, assumed=assumed, conflicts=conflicts)
     if layout is None or not _computable(base, here):
         return base
@@ -112,13 +112,15 @@ def _with_layout(base: Understood, here: Stated, question: Question) -> Understo
 def _computable(one: Understood, here: Stated) -> bool:
     """Decide whether the numbers asked for follow from the sizes given."""
     kinds, stated = one.asks.kinds, one.stated
+    if one.intent == "where":
+        return False
     if one.intent == "pasted_code" and here == replace(Stated(), expert_parallel=here.expert_parallel):
         return False
     experts = bool(stated.experts or (one.model and one.model.experts))
-    many = (stated.tp or 1) * (stated.dp or 1) * (stated.pcp or 1) > 1 or bool(stated.ep)
+    many = (stated.tp or 1) * (stated.dp or 1) * (stated.pcp or 1) > 1 or (stated.ep or 0) > 1
     rules = (
         bool(kinds & {"experts", "rank", "expert_at", "stage_total"}) and experts and (many or stated.pp),
-        "groups" in kinds and stated.sized(),
+        "groups" in kinds and stated.sized() and (many or bool(stated.pp)),
         bool(kinds & {"gpus", "world", "coordinates", "ep_size"}) and stated.sized() and (many or stated.pp or stated.dcp),
         "layers" in kinds and bool(stated.pp and stated.pp > 1) and bool(stated.layers or one.model),
         "redundant" in kinds and experts and many,
@@ -135,8 +137,7 @@ def _computable(one: Understood, here: Stated) -> bool:
 
 
 def to_layout(
-    stated: Stated, model: Model | None, release: str | None
-) -> tuple[Layout | None, tuple[tuple[str, int], ...], tuple[tuple[str, int, int], ...]]:
+    stated: Stated, model: Model | None, release: str | None, *, per_card_claim: bool = False) -> tuple[Layout | None, tuple[tuple[str, int], ...], tuple[tuple[str, int, int], ...]]:
     """Turn what was said into a layout, with what had to be assumed and what does not agree."""
     assumed: list[tuple[str, int]] = []
     conflicts: list[tuple[str, int, int]] = []
@@ -144,8 +145,10 @@ def to_layout(
     known = (tp or 1) * (dp or 1) * pcp
     if stated.ep and stated.expert_parallel is not False:
         if tp is None and dp is None:
-            dp, tp = max(1, stated.ep // pcp), 1
-            assumed.append(("dp_from_ep", stated.ep))
+            spread = max(1, stated.ep // pcp)
+            by_tp = stated.placement == "round_robin"  # with dp > 1 it depends on the all2all backend
+            dp, tp = (1, spread) if by_tp else (spread, 1)
+            assumed.append(("tp_from_ep" if by_tp else "dp_from_ep", stated.ep))
         elif stated.ep != known:
             rest, remainder = divmod(stated.ep, known)
             if (dp is None or tp is None) and not remainder and rest > 1:
@@ -162,9 +165,12 @@ def to_layout(
     experts = stated.experts or (model.experts if model else None)
     if model and stated.experts and model.experts and stated.experts != model.experts:
         conflicts.append(("model_experts", stated.experts, model.experts))
+    claimed = per_card_claim and stated.expert_parallel is None
+    if claimed:
+        assumed.append(("ep_on", 1))
     layout = Layout(
         tp=tp or 1, pp=pp, dp=dp or 1, pcp=pcp, dcp=stated.dcp or 1,
-        enable_expert_parallel=bool(stated.expert_parallel) or (stated.eplb is True and stated.expert_parallel is None),
+        enable_expert_parallel=claimed or bool(stated.expert_parallel) or bool(stated.ep and stated.expert_parallel is None) or (stated.eplb is True and stated.expert_parallel is None),
         experts=experts, layers=stated.layers or (model.layers if model else None),
         redundant_experts=stated.redundant or 0, enable_eplb=stated.eplb is True or bool(stated.redundant and stated.eplb is not False),
         placement="round_robin" if stated.placement == "round_robin" else "linear",

@@ -94,6 +94,11 @@ def sizes(text: str) -> dict[str, int]:
     return {name: size for name, size in found.items() if size > 0}
 
 
+_REFUSED = re.compile(
+    r"(?:tp|pp|dp|ep|dcp|pcp)\s*=?\s*\d+\s*(?:is|was|gets?|got)?\s*"
+    r"(?:refused|rejected|not allowed|impossible|doesn'?t work|won'?t work|不行|被拒|起不来|不支持)",
+    re.IGNORECASE,
+)
 _OFF = re.compile(
     r"(?:without|no|not using|disable[ds]?|drop(?:ping)?|turn(?:ing|ed)? off|leave out|remove)\s+(?:the\s+)?(?:--?)?"
     r"(?:enable[-_ ])?(?:ep\b|expert[-_ ]parallel|flag\b)|\bep\s*(?:is\s+|=\s*)?(?:off|disabled|false)\b"
@@ -169,6 +174,13 @@ _PER_CARD = re.compile(
     r"每张?(?:卡|个?\s*rank)[^，。,?？]{0,6}?(\d{1,4})\s*个|(\d{1,4})\s*(?:physical\s+)?experts?\s+(?:per|on each|each)",
     re.IGNORECASE,
 )
+_STAGE_SHARE = re.compile(
+    r"每个?\s*(?:stage|阶段)[^，。,.\d]{0,8}\d+\s*个?(?:专家)?|\d+\s*(?:experts?\s*)?(?:per|in each|each) stage", re.IGNORECASE
+)
+_SUM = re.compile(
+    r"(?:加起来|一共|总共|合计|add(?:s)? up to|total(?:s)?(?: of)?)\s*(?:是|有)?\s*(\d{2,4})(?!\d|\s*(?:张|块)?\s*(?:卡|gpu|层|layer))",
+    re.IGNORECASE,
+)
 _ID = re.compile(
     r"第\s*\d+\s*号?\s*(?:个)?专家|\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?\d+|专家\s*\d+\s*号|\d+\s*号专家", re.IGNORECASE
 )
@@ -184,7 +196,7 @@ def _any(patterns: tuple[str, ...], text: str) -> int | None:
 
 
 def _experts(text: str) -> int | None:
-    plain = _ID.sub(" ", _PER_CARD.sub(" ", text))
+    plain = _STAGE_SHARE.sub(" ", _ID.sub(" ", _PER_CARD.sub(" ", text)))
     for pattern in _REDUNDANT:
         plain = re.sub(pattern, " ", plain, flags=re.IGNORECASE)
     if match := re.search(r"Local/global number of experts: \d+/(\d+)", text):
@@ -192,6 +204,8 @@ def _experts(text: str) -> int | None:
     if match := re.search(r"gets? \d+ of (?:the )?(\d+)|(\d+)\s*个(?:里|中)", plain, re.IGNORECASE):
         return int(match[1] or match[2])
     value = _any(_EXPERTS, plain)
+    if not value and (match := _SUM.search(plain)) and re.search(r"专家|expert", text, re.IGNORECASE):
+        return int(match[1])
     return value or None
 
 
@@ -211,8 +225,11 @@ def per_card(text: str) -> int | None:
 
 
 def read(text: str) -> Stated:
-    """Return what a text says about a layout."""
+    """Return what a text says about a layout; sizes that were refused are not the layout's."""
+    text = _REFUSED.sub(" ", text)
     known = sizes(text)
+    if "ep" not in known and not {"tp", "dp"} & set(known) and (last := _last_rank(text)):
+        known["ep"] = last + 1
     hardware = dict(_hardware(text))
     redundant = _any(_REDUNDANT, text)
     values: dict[str, object] = {**known, **hardware}
@@ -237,6 +254,14 @@ def read(text: str) -> Stated:
     if match := re.search(r"dp\s*=?\s*(\d+)\s*(?:to|->|→|到|扩到|扩容到|变成)\s*(?:dp\s*=?\s*)?(\d+)", text, re.IGNORECASE):
         values["dp"], values["scaled_dp"] = int(match[1]), int(match[2])
     return Stated(**values)  # type: ignore[arg-type]
+
+
+def _last_rank(text: str) -> int | None:
+    """Return the number of the rank that a text calls the last one."""
+    if not re.search(r"last (?:ep )?rank|最后一个?\s*(?:ep )?rank", text, re.IGNORECASE):
+        return None
+    match = re.search(r"(?<![-\w])rank\s*(\d+)", text, re.IGNORECASE)
+    return int(match[1]) if match else None
 
 
 def _placement(text: str) -> str | None:

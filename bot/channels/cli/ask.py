@@ -65,6 +65,9 @@ def _line(engine: Engine, row: dict[str, Any], problem: str, version: str | None
         answer = asyncio.run(engine.answer(_question(row, version, language)))
     except (ShardwiseError, ValueError) as error:
         return {"id": identity, **as_dict(failed(str(error))), "error": str(error)}
+    except Exception as error:  # noqa: BLE001 - one question must not take the other lines down
+        message = f"{type(error).__name__} while answering; please report this question"
+        return {"id": identity, **as_dict(failed(message)), "error": message}
     return {"id": identity, **as_dict(answer)}
 
 
