@@ -25,6 +25,9 @@ _ROLES: dict[str, tuple[str, ...]] = {
 _DEFAULT = ("why", "how", "wrong_belief", "exception", "do", "example", "change")
 _WORD = re.compile(r"--?[a-z][\w-]+|[A-Za-z_]\w*(?:\.\w+)*|\d+|[\u4e00-\u9fff]{2}")
 _ROOM = 1_700  # characters of a computed answer with its rule
+_ALIKE = 0.7  # what being asked in the note's own words is worth
+_COMMON = {"the", "a", "is", "of", "to", "in", "and", "on", "i", "it", "vllm", "with", "for"}
+_NEAR = 0.65
 _CLOSE = 0.80  # of the best note's score: then a second note is likely wanted too
 _TERM = 0.9  # what a long, rare term found in the question is worth, beside retrieval scores of about 1
 
@@ -44,8 +47,28 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
         gained = sum(sorted((_worth(term, shared) for term in note.terms if _holds(term, lowered)), reverse=True)[:2])
         if gained:
             scores[note.id] = scores.get(note.id, 0.25) + gained
+    asked = _grams(query)
+    for name in scores:
+        if name in corpus.notes:
+            scores[name] += _ALIKE * _likeness(asked, corpus.notes[name])
     found = [(score, corpus.notes[name]) for name, score in scores.items() if name in corpus.notes]
     return sorted(found, key=lambda pair: (-pair[0], pair[1].id))
+
+
+def _grams(text: str) -> set[str]:
+    words = re.findall(r"[a-z_]+|\d+", text.lower())
+    chinese = re.findall(r"[\u4e00-\u9fff]+", text)
+    return {*words, *(run[at : at + 2] for run in chinese for at in range(len(run) - 1))} - _COMMON
+
+
+def _likeness(asked: set[str], note: ResolvedNote) -> float:
+    """Return how much a question is like one of the ways in which the note expects to be asked, from 0 to 1."""
+    best = 0.0
+    for ask in (*note.ask_en, *note.ask_zh, note.subject_en, note.subject_zh):
+        grams = _grams(ask)
+        if grams:
+            best = max(best, 2 * len(asked & grams) / (len(asked) + len(grams)))
+    return best
 
 
 def _squeeze(text: str) -> str:
@@ -72,16 +95,26 @@ def _holds(term: str, lowered: str) -> bool:
 def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites, used: int = 0) -> str:
     """Return the body: the best note's claims, then what a close second adds."""
     budget = _BUDGET[one.language] - used
+    close = _CLOSE
     first_score, first = notes[0]
     parts: list[str] = []
     for claim in _ordered(one, first):
         budget = _put(one, claim, cites, parts, budget)
+    if budget > _BUDGET[one.language] // 2:
+        close = _NEAR  # there is room: a second note may cover another part of the question
     for score, note in notes[1:3]:
-        if score < _CLOSE * first_score or budget < 160:  # noqa: PLR2004 - no room for a claim
+        if score < close * first_score or budget < 160:  # noqa: PLR2004 - no room for a claim
             break
         for claim in _ordered(one, note)[:2]:
             budget = _put(one, claim, cites, parts, budget)
+    parts[0] = _named(parts[0], first, one)
     return _shaped(parts, one)
+
+
+def _named(text: str, note: ResolvedNote, one: Understood) -> str:
+    """Put the flag or symbol that a note is about in front of an answer that does not name it."""
+    names = re.findall(r"--[a-z][\w-]+|\b[A-Z]+_[A-Z_]+\b|\b[a-z]+_[a-z_]+\b", f"{note.subject(one.language)} {note.subject_en}")
+    return f"`{names[0]}`{say(one.language, ': ', '：')}{text}" if names and names[0] not in text else text
 
 
 def added(one: Understood, text: str, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites) -> str:
