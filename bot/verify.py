@@ -27,14 +27,15 @@ _PER_RANK = re.compile(
     r"|(\d{1,5})\s+(?:per|on each)\s+(?:card|gpu|rank)"
 )
 _EP_SIZE = re.compile(
-    r"(?i)\bep[_ ]?size\s*(?:=|is|of|:)\s*(\d{1,5})(?!\s*[*×x])|EP\s*大小\s*(?:=|是|为)\s*(\d{1,5})(?!\s*[*×x])"
+    r"(?i)\bep[_ ]?size\s*(?:=|is|of|:)\s*(\d{1,5})(?![.\d]|\s*[*×x])|EP\s*大小\s*(?:=|是|为)\s*(\d{1,5})(?![.\d]|\s*[*×x])"
 )
-_RANGE = re.compile(r"(?<![\d.L-])(\d{1,5})\s*(?:-|–|~|到|至)\s*(\d{1,5})(?![\d.])")
+_RANGE = re.compile(r"(?<!ranks )(?<!rank )(?<![\d.L-])(\d{1,5})\s*(?:-|–|~|到|至)\s*(\d{1,5})(?![\d.])")
 _EXPERT_NEAR = re.compile(r"(?i)experts?|专家")
 _GROUP = re.compile(r"\[(\d+(?:\s*,\s*\d+)+)\]")
 _STAGE_SPLIT = re.compile(
     r"(?i)(\d{1,5})\s*(?:experts?|个专家)\s*(?:per|in each|for each|每个?)\s*(?:stage|阶段)|每个?\s*(?:stage|阶段)[^\d\n。]{0,8}(\d{1,5})\s*个专家"
 )
+_WITHOUT = re.compile(r"(?i)without|EP off|no EP|not given|不开|没开|没有\s*EP|不加")
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "sixteen": 16, "thirty-two": 32, "sixty-four": 64}
 
 
@@ -45,7 +46,7 @@ def verify(answer: Answer, corpus: Corpus, question: str = "") -> list[Check]:
         "numbers": list(_numbers(answer.text, layouts)),
         "names": list(_names(answer.text, corpus, question)),
         "citations": list(_citations(answer.text, answer.citations)),
-        "quotes": list(_quotes(answer.text, answer.citations)),
+        "quotes": list(_quotes(answer.text, answer.citations, corpus)),
         "links": list(_links(answer.text)),
         "language": list(_language(answer.text, answer.language)),
     }
@@ -65,7 +66,7 @@ def discrepancies(
         *_numbers(text, layouts),
         *_names(text, corpus, question),
         *_citations(text, passages),
-        *_quotes(text, passages),
+        *_quotes(text, passages, corpus),
         *_links(text),
         *_language(text, language),
         *([] if _MARKER.search(text) or layouts else ["nothing is cited"]),
@@ -85,7 +86,7 @@ def _numbers(text: str, layouts: Sequence[dict[str, Any]]) -> Iterator[str]:
         if experts and value not in experts:
             yield f"{value} experts per stage; every stage has all {', '.join(map(str, sorted(experts)))}"
     for value in _values(_EP_SIZE, spoken):
-        if value not in sizes:
+        if value not in sizes and not (value == 1 and _WITHOUT.search(spoken)):
             yield f"EP size {value}; the calculator gives {', '.join(map(str, sorted(sizes)))}"
     for line in spoken.split("\n"):
         if _EXPERT_NEAR.search(line) and spans:
@@ -113,6 +114,9 @@ def _allowed(
     for one in layouts:
         moe = one["moe"]
         held = moe["experts_per_rank"]
+        if isinstance(held, int) and held:  # summed over the layers of a stage
+            deepest = max((rank["layers"][1] - rank["layers"][0] for rank in one["ranks"] if rank.get("layers")), default=1)
+            per_rank |= {held * layers for layers in range(2, deepest + 1) if layers > deepest // 2}
         per_rank |= set(held) if isinstance(held, list | tuple) else ({held} if held else set())
         sizes |= {moe["ep_size"]}
         experts |= {moe["experts"]}
@@ -139,8 +143,21 @@ def _names(text: str, corpus: Corpus, question: str) -> Iterator[str]:
     """Every flag, variable, symbol and path that the asker did not bring up exists in the release."""
     for pattern in (_FLAG, _VARIABLE, _SYMBOL, _PATH):
         for name in dict.fromkeys(pattern.findall(text)):
-            if name not in question and not corpus.has_name(name):
+            if name in question or name.endswith((".sh", ".yaml", ".json", ".so")) or corpus.has_name(name):
+                continue
+            if not _said_to_be_absent(name, text):
                 yield f"{name} does not exist in vLLM {corpus.release}"
+
+
+_ABSENT = re.compile(
+    r"(?i)\bno\b|not|gone|removed|older|former|deprecat|replaced|until|up to|first|until|no longer|(?:in|since|from) (?:vllm )?0\.\d"
+    r"|没有|不支持|不存在|移除|删除|去掉|废弃|旧|以前|之前|改用|换成|取代|起|才有|vLLM 0\.\d|0\.\d+\.\d"
+)
+
+
+def _said_to_be_absent(name: str, text: str) -> bool:
+    """Whether every line that has a name says that it is gone, or of another release."""
+    return all(_ABSENT.search(line) for line in text.split("\n") if name in line)
 
 
 def _citations(text: str, passages: Sequence[Citation]) -> Iterator[str]:
@@ -150,12 +167,24 @@ def _citations(text: str, passages: Sequence[Citation]) -> Iterator[str]:
             yield f"[{number}] was not retrieved"
 
 
-def _quotes(text: str, passages: Sequence[Citation]) -> Iterator[str]:
-    held = re.sub(r"\s+", " ", " ".join(passage.quote for passage in passages))
+def _quotes(text: str, passages: Sequence[Citation], corpus: Corpus) -> Iterator[str]:
+    """A quote stands in the cited lines; a message with placeholders stands in the code piece by piece."""
+    lines = (corpus.lines(one.path, one.start_line, one.end_line) or "" for one in passages)
+    held = re.sub(r"\s+", " ", " ".join([*(passage.quote for passage in passages), *lines]))
     for match in _QUOTE.finditer(text):
         said = re.sub(r"\s+", " ", match.group(1) or match.group(2)).strip()
-        if said not in held and not _CJK.search(said):
+        if said not in held and not _CJK.search(said) and not _printed(said, corpus):
             yield f"the quote {said[:60]!r} is not in a cited passage"
+
+
+def _printed(said: str, corpus: Corpus) -> bool:
+    """Whether a message of vLLM's own is quoted: a run of its words stands in the release's code."""
+    find = getattr(corpus, "find_text", None)
+    if find is None:
+        return False
+    runs = [run.strip(" .,:;") for run in re.split(r"…|\{[^}]*\}|\[[^\]]*\]|\b[A-Z]\b|\d+|\b[a-z]/[a-z]\b", said)]
+    pieces = [" ".join(run.split(" ")[:4]) for run in runs if len(run) >= 12]  # noqa: PLR2004 - shorter is anywhere
+    return bool(pieces) and all(find(piece, 1) for piece in pieces)
 
 
 def _links(text: str) -> Iterator[str]:

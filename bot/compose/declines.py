@@ -48,7 +48,11 @@ def declined(one: Understood) -> tuple[str, Status] | None:
             f"我只有 vLLM 的文档和源码，不能回答 {engine} 的问题，请看它自己的文档。{_OFFER_ZH}",
             "out_of_scope",
         ),
-        "offtopic": (f"That is not something I can help with. {_OFFER_EN}", f"这个不在我能回答的范围内。{_OFFER_ZH}", "out_of_scope"),
+        "offtopic": (
+            f"That is not something I can help with. {_OFFER_EN}",
+            f"这个不在我能回答的范围内。{_OFFER_ZH}",
+            "out_of_scope",
+        ),
     }
     if one.intent not in table:
         return None

@@ -150,7 +150,7 @@ def _ordered(one: Understood, note: ResolvedNote) -> list[ResolvedClaim]:
     order = _ROLES.get(one.intent, _DEFAULT)
     answers = sorted(note.of("answer"), key=lambda claim: -_overlap(asked, claim, one))
     rest = [claim for claim in note.claims if claim.role != "answer"]
-    rest.sort(key=lambda claim: (-_overlap(asked, claim, one) * 2 + order.index(claim.role) * 0.5))
+    rest.sort(key=lambda claim: -_overlap(asked, claim, one) * 2 + order.index(claim.role) * 0.5)
     return [*answers, *rest]
 
 

@@ -24,7 +24,25 @@ _SHORT = {  # colloquial names of features, and the flag that brings each
     "dbo": "--enable-dbo",
     "nnodes": "--nnodes",
 }
-_SHORT_FLAGS = {"-tp", "-pp", "-dp", "-dcp", "-pcp", "-ep", "-dpl", "-dpn", "-dpr", "-dpa", "-dpp", "-dpb", "-dph", "-dpe", "-asc", "-n", "-r"}
+_SHORT_FLAGS = {
+    "-tp",
+    "-pp",
+    "-dp",
+    "-dcp",
+    "-pcp",
+    "-ep",
+    "-dpl",
+    "-dpn",
+    "-dpr",
+    "-dpa",
+    "-dpp",
+    "-dpb",
+    "-dph",
+    "-dpe",
+    "-asc",
+    "-n",
+    "-r",
+}
 
 
 def named_flags(text: str) -> list[str]:
@@ -70,7 +88,9 @@ def _absent(one: Understood, flag: str, corpus: SqliteCorpus, retriever: Retriev
             f"**`{flag}` is gone from vLLM {release};** {last} is the last release I hold with it.{use}",
             f"**vLLM {release} 已经没有 `{flag}` 了**，我收录的版本里最后一个有它的是 {last}。{use}",
         )
-    return say(one.language, f"**No, vLLM {release} has no flag `{flag}`.**{use}", f"**vLLM {release} 没有 `{flag}` 这个参数。**{use}")
+    return say(
+        one.language, f"**No, vLLM {release} has no flag `{flag}`.**{use}", f"**vLLM {release} 没有 `{flag}` 这个参数。**{use}"
+    )
 
 
 def _history(flag: str, retriever: Retriever) -> tuple[str, str, str]:
@@ -98,5 +118,7 @@ def compared(one: Understood, note: ResolvedNote, retriever: Retriever, version:
         answers = [claim.text(one.language) for claim in other.of("answer")]
         mine = [claim.text(one.language) for claim in note.of("answer")]
         if answers != mine:
-            said.append(say(one.language, f"In vLLM {release}: {' '.join(answers)}", f"在 vLLM {release} 里：{' '.join(answers)}"))
+            said.append(
+                say(one.language, f"In vLLM {release}: {' '.join(answers)}", f"在 vLLM {release} 里：{' '.join(answers)}")
+            )
     return "\n\n".join(said)

@@ -59,6 +59,12 @@ def counts(per_rank: int | tuple[int, ...] | list[int], language: Language) -> s
     for value, run in groupby(per_rank):
         length = len(list(run))
         ranks = f"{start}–{start + length - 1}" if length > 1 else str(start)
-        parts.append(say(language, f"EP ranks {ranks} hold {value}" if length > 1 else f"EP rank {ranks} holds {value}", f"EP rank {ranks} 各 {value} 个" if length > 1 else f"EP rank {ranks} 有 {value} 个"))
+        parts.append(
+            say(
+                language,
+                f"EP ranks {ranks} hold {value}" if length > 1 else f"EP rank {ranks} holds {value}",
+                f"EP rank {ranks} 各 {value} 个" if length > 1 else f"EP rank {ranks} 有 {value} 个",
+            )
+        )
         start += length
     return say(language, ", ", "，").join(parts)

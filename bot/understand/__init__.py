@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asks", "Layout", "Stated", "Understood", "understand"]
 
-_NOT_STARTED = re.compile(r"elastic|scale|扩|缩", re.IGNORECASE)
+_ASKS_WHY = re.compile(r"why|what is|what does|difference|为什么|为啥|是什么|啥意思|区别|什么用", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +99,11 @@ def _exact(model: Model, text: str) -> bool:
 
 def _with_layout(base: Understood, here: Stated, question: Question) -> Understood:
     asks = base.asks
-    if base.follows and not asks and (here != Stated() or base.releases != ()):
+    if base.follows and not asks and not _ASKS_WHY.search(base.text) and (here != Stated() or base.releases != ()):
         asks = followup.earlier_asks(question.history)
-    layout, assumed, conflicts = to_layout(base.stated, base.model, question.version or base.version, per_card_claim=base.wanted_per_card is not None)
+    layout, assumed, conflicts = to_layout(
+        base.stated, base.model, question.version or base.version, per_card_claim=base.wanted_per_card is not None
+    )
     base = replace(base, asks=asks, layout=layout, assumed=assumed, conflicts=conflicts)
     if layout is None or not _computable(base, here):
         return base
@@ -137,7 +139,8 @@ def _computable(one: Understood, here: Stated) -> bool:
 
 
 def to_layout(
-    stated: Stated, model: Model | None, release: str | None, *, per_card_claim: bool = False) -> tuple[Layout | None, tuple[tuple[str, int], ...], tuple[tuple[str, int, int], ...]]:
+    stated: Stated, model: Model | None, release: str | None, *, per_card_claim: bool = False
+) -> tuple[Layout | None, tuple[tuple[str, int], ...], tuple[tuple[str, int, int], ...]]:
     """Turn what was said into a layout, with what had to be assumed and what does not agree."""
     assumed: list[tuple[str, int]] = []
     conflicts: list[tuple[str, int, int]] = []

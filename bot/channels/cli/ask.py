@@ -76,8 +76,10 @@ def _question(row: dict[str, Any], version: str | None, language: Any) -> Questi
 
     text, history = row.get("question"), row.get("history") or []
     if not isinstance(text, str):
-        raise BadInputError(f"question={text!r} is no text; give a line such as {{\"id\": 1, \"question\": \"…\"}}.")
-    if not isinstance(history, list) or not all(isinstance(turn, dict) and turn.get("role") in {"user", "assistant"} for turn in history):
+        raise BadInputError(f'question={text!r} is no text; give a line such as {{"id": 1, "question": "…"}}.')
+    if not isinstance(history, list) or not all(
+        isinstance(turn, dict) and turn.get("role") in {"user", "assistant"} for turn in history
+    ):
         raise BadInputError('history must be a list of {"role": "user" or "assistant", "content": text}.')
     turns = tuple(Turn(turn["role"], str(turn.get("content", ""))) for turn in history)
     wanted = row.get("vllm_version") or version
