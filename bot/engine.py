@@ -160,7 +160,7 @@ class Engine:
 
     def _trouble(self, one: Understood, topology: Topology | None, cites: Cites) -> str:
         """Add what the calculator finds wrong with the sizes in a report of trouble."""
-        if one.intent != "troubleshoot" or topology is None or one.stated.gpus and not one.stated.sized():
+        if one.intent != "troubleshoot" or topology is None or (one.stated.gpus and not one.stated.sized()):
             return ""
         found = [finding for finding in topology.findings if finding.severity == "CRASH" and finding.code != "too_few_gpus"]
         if not found or (not topology.layout.experts and found[0].code == "ep_on_dense_model"):

@@ -29,7 +29,7 @@ _PER_RANK = re.compile(
 _EP_SIZE = re.compile(
     r"(?i)\bep[_ ]?size\s*(?:=|is|of|:)\s*(\d{1,5})(?![.\d]|\s*[*×x])|EP\s*大小\s*(?:=|是|为)\s*(\d{1,5})(?![.\d]|\s*[*×x])"
 )
-_RANGE = re.compile(r"(?<!ranks )(?<!rank )(?<![\d.L-])(\d{1,5})\s*(?:-|–|~|到|至)\s*(\d{1,5})(?![\d.])")
+_RANGE = re.compile(r"(?<!ranks )(?<!rank )(?<![\d.L-])(\d{1,5})\s*(?:-|–|~|到|至)\s*(\d{1,5})(?!\d|\.\d)")
 _EXPERT_NEAR = re.compile(r"(?i)experts?|专家")
 _GROUP = re.compile(r"\[(\d+(?:\s*,\s*\d+)+)\]")
 _STAGE_SPLIT = re.compile(
@@ -91,7 +91,7 @@ def _numbers(text: str, layouts: Sequence[dict[str, Any]]) -> Iterator[str]:
     for line in spoken.split("\n"):
         if _EXPERT_NEAR.search(line) and spans:
             for low, high in ((int(one), int(two)) for one, two in _RANGE.findall(_MARKER.sub("", line))):
-                if low < high and (low, high) not in spans and high < max(experts, default=0):
+                if low < high and (low, high) not in spans and high < 2 * max(experts, default=0):
                     yield f"experts {low}-{high}; no rank holds that range"
         for found in _GROUP.findall(line):
             group = tuple(int(one) for one in found.split(","))
@@ -150,8 +150,8 @@ def _names(text: str, corpus: Corpus, question: str) -> Iterator[str]:
 
 
 _ABSENT = re.compile(
-    r"(?i)\bno\b|not|gone|removed|older|former|deprecat|replaced|until|up to|first|until|no longer|(?:in|since|from) (?:vllm )?0\.\d"
-    r"|没有|不支持|不存在|移除|删除|去掉|废弃|旧|以前|之前|改用|换成|取代|起|才有|vLLM 0\.\d|0\.\d+\.\d"
+    r"(?i)\bno (?:flag |longer )|does not (?:have|exist)|not in vllm|gone|removed|deprecat|replaced|older releases|up to 0\.|until 0\.|in 0\."
+    r"|没有(?:单独)?|还不支持|不存在|移除|删除|废弃|弃用|改用|取代|换成|旧"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bot.compose.words import say
@@ -55,6 +56,7 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
     return sorted(found, key=lambda pair: (-pair[0], pair[1].id))
 
 
+@lru_cache(maxsize=16_384)
 def _grams(text: str) -> set[str]:
     words = re.findall(r"[a-z_]+|\d+", text.lower())
     chinese = re.findall(r"[\u4e00-\u9fff]+", text)

@@ -32,7 +32,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("world", r"world[ _]size"),
     (
         "experts",
-        r"experts? (?:per|on each|each|live|are|does|do|sit|go|id|land|end up|distributed|split|placed)|(?:which|what|how many|list).{0,24}experts?"
+        r"how many (?:are |go |on |for )?(?:each|per)\b|experts? (?:per|on each|each|live|are|does|do|sit|go|id|land|end up|distributed|split|placed)|(?:which|what|how many|list).{0,24}experts?"
         r"|experts?.{0,30}(?:distribut|split|per (?:gpu|card|rank)|each (?:gpu|card|rank)|local)|local experts|experts? before"
         r"|专家.{0,14}(?:怎么|如何|咋|怎样|几个|多少|分|哪)|(?:怎么|如何|咋).{0,6}分|多少.{0,4}专家|几个专家|分几个|哪(?:几号|些专家|几个)|几号",
     ),
