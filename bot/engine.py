@@ -154,8 +154,8 @@ class Engine:
             return places.code_text(one, found, cites) if found else ""
         if one.intent == "where":
             return places.where_text(one, corpus, cites)
-        if one.intent == "troubleshoot" and (found := places.raised_at(one, corpus)):
-            cites.line(*found)
+        if one.intent == "troubleshoot" and (raised := places.raised_at(one, corpus)):
+            cites.line(*raised)
         return ""
 
     def _trouble(self, one: Understood, topology: Topology | None, cites: Cites) -> str:

@@ -86,12 +86,12 @@ def _numbers(text: str, layouts: Sequence[dict[str, Any]]) -> Iterator[str]:
         if experts and value not in experts:
             yield f"{value} experts per stage; every stage has all {', '.join(map(str, sorted(experts)))}"
     for value in _values(_EP_SIZE, spoken):
-        if value not in sizes and not (value == 1 and _WITHOUT.search(spoken)):
+        if value and value not in sizes and not (value == 1 and _WITHOUT.search(spoken)):
             yield f"EP size {value}; the calculator gives {', '.join(map(str, sorted(sizes)))}"
     for line in spoken.split("\n"):
         if _EXPERT_NEAR.search(line) and spans:
             for low, high in ((int(one), int(two)) for one, two in _RANGE.findall(_MARKER.sub("", line))):
-                if low < high and (low, high) not in spans and high < 2 * max(experts, default=0):
+                if (low, high) not in spans and high < 2 * max(experts, default=0):
                     yield f"experts {low}-{high}; no rank holds that range"
         for found in _GROUP.findall(line):
             group = tuple(int(one) for one in found.split(","))

@@ -78,7 +78,7 @@ def _squeeze(text: str) -> str:
 
 
 def _worth(term: str, shared: dict[str, int]) -> float:
-    return _TERM * min(1.0, len(term) / 24) ** 1.5 / shared[term.lower()] ** 0.5
+    return float(_TERM * min(1.0, len(term) / 24) ** 1.5 / shared[term.lower()] ** 0.5)
 
 
 def _holds(term: str, lowered: str) -> bool:
@@ -158,7 +158,7 @@ def _ordered(one: Understood, note: ResolvedNote) -> list[ResolvedClaim]:
 
 def _overlap(asked: set[str], claim: ResolvedClaim, one: Understood) -> float:
     words = _bag(claim.text(one.language))
-    return len(asked & words) / (4 + len(words)) ** 0.5
+    return float(len(asked & words) / (4 + len(words)) ** 0.5)
 
 
 def _bag(text: str) -> set[str]:
