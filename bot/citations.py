@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from knowledge.types import Citation
@@ -21,6 +22,12 @@ _ANCHORS = {  # the line of a long function that decides; cited instead of its f
     "determine_expert_map": ("base_experts", "local_num_experts"),
     "get_pp_indices": ("partitions[-i]", "remaining_layers"),
 }
+
+
+@lru_cache(maxsize=512)
+def _defining(corpus: Corpus, symbol: str) -> tuple[Chunk, ...]:
+    """Look a symbol up once in each open release; the calculator names the same few again and again."""
+    return tuple(corpus.find_symbol(symbol))
 
 
 @dataclass
@@ -46,7 +53,7 @@ class Cites:
     def source(self, source: str) -> str:
         """Cite "path symbol" or "path", as the calculator names its rules; returns the marker, or nothing."""
         path, _, symbol = source.partition(" ")
-        chunks = [one for one in self.corpus.find_symbol(symbol) if one.path.startswith(path)] if symbol else []
+        chunks = [one for one in _defining(self.corpus, symbol) if one.path.startswith(path)] if symbol else []
         if not chunks:
             return self._top(path)
         for anchor in _ANCHORS.get(symbol, ()):

@@ -26,7 +26,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
 _DEFAULT = ("why", "how", "wrong_belief", "exception", "do", "example", "change")
 _WORD = re.compile(r"--?[a-z][\w-]+|[A-Za-z_]\w*(?:\.\w+)*|\d+|[\u4e00-\u9fff]{2}")
 _ROOM = 1_700  # characters of a computed answer with its rule
-_ALIKE = 0.7  # what being asked in the note's own words is worth
+_ALIKE = 1.3  # what being asked in the note's own words is worth
 _COMMON = {"the", "a", "is", "of", "to", "in", "and", "on", "i", "it", "vllm", "with", "for"}
 _NEAR = 0.65
 _CLOSE = 0.80  # of the best note's score: then a second note is likely wanted too
@@ -51,7 +51,7 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
     asked = _grams(query)
     for name in scores:
         if name in corpus.notes:
-            scores[name] += _ALIKE * _likeness(asked, corpus.notes[name])
+            scores[name] += _ALIKE * _likeness(asked, corpus.notes[name]) ** 2
     found = [(score, corpus.notes[name]) for name, score in scores.items() if name in corpus.notes]
     return sorted(found, key=lambda pair: (-pair[0], pair[1].id))
 
