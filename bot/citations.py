@@ -53,7 +53,7 @@ class Cites:
     def source(self, source: str) -> str:
         """Cite "path symbol" or "path", as the calculator names its rules; returns the marker, or nothing."""
         path, _, symbol = source.partition(" ")
-        chunks = [one for one in _defining(self.corpus, symbol) if one.path.startswith(path)] if symbol else []
+        chunks = [one for one in _defining(self.corpus, symbol) if one.path.startswith(path)] if symbol else []  # type: ignore[arg-type]
         if not chunks:
             return self._top(path)
         for anchor in _ANCHORS.get(symbol, ()):
