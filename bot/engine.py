@@ -91,7 +91,7 @@ class Engine:
     ) -> tuple[str, Status]:
         if one.computes and topology is not None:
             text = computed_text(one, topology, cites, self._others(one, topology))
-            if gone := releases.availability(one, corpus, self._retriever, cites):
+            if gone := releases.availability(one, corpus, self._retriever):
                 text = f"{gone}\n\n{text}"
             ranked = noted.ranked(one, corpus, self._retriever, version)
             return noted.added(one, text, ranked, cites), "answered"
@@ -111,7 +111,7 @@ class Engine:
     def _from_notes(
         self, one: Understood, corpus: SqliteCorpus, cites: Cites, topology: Topology | None, version: str
     ) -> tuple[str, Status]:
-        parts = [releases.availability(one, corpus, self._retriever, cites)]
+        parts = [releases.availability(one, corpus, self._retriever)]
         parts += [self._place(one, corpus, cites), self._trouble(one, topology, cites)]
         lead = [part for part in parts if part]
         ranked = noted.ranked(one, corpus, self._retriever, version)
@@ -127,7 +127,7 @@ class Engine:
         if lead:
             return "\n\n".join(lead), "answered"
         hits = self._retriever.search(one.text, version=version, limit=3)
-        return noted.unsure_text(one, version) + "\n\n" + noted.quoted_text(one, [hit.chunk for hit in hits], cites), "unsure"
+        return noted.unsure_text(one, version) + "\n\n" + noted.quoted_text([hit.chunk for hit in hits], cites), "unsure"
 
     def _later(self, one: Understood, ranked: Any, cites: Cites, version: str) -> str:
         """Say what the newest indexed release holds where a note fits there that this release does not have."""
@@ -192,12 +192,12 @@ def with_sources(answer: Answer) -> str:
     return f"{answer.text}\n\n{line}" if line else answer.text
 
 
-def open_engine(settings: Settings) -> Engine:
-    """Open the index and return an engine; with a model configured, one that drafts with it."""
+def open_engine(settings: Settings, retriever: HybridRetriever | None = None) -> Engine:
+    """Open the index, unless it is given, and return an engine; with a model configured, one that drafts with it."""
     from knowledge.index.retriever import open_retriever
 
     chain = None
-    retriever = open_retriever(settings)
+    retriever = retriever or open_retriever(settings)
     if settings.model:
         from bot.chain import Chain
 

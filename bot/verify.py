@@ -88,6 +88,11 @@ def _numbers(text: str, layouts: Sequence[dict[str, Any]]) -> Iterator[str]:
     for value in _values(_EP_SIZE, spoken):
         if value and value not in sizes and not (value == 1 and _WITHOUT.search(spoken)):
             yield f"EP size {value}; the calculator gives {', '.join(map(str, sorted(sizes)))}"
+    yield from _lists(spoken, spans, groups, experts)
+
+
+def _lists(spoken: str, spans: set[tuple[int, int]], groups: set[tuple[int, ...]], experts: set[int]) -> Iterator[str]:
+    """Compare ranges of experts and lists of ranks, line by line."""
     for line in spoken.split("\n"):
         if _EXPERT_NEAR.search(line) and spans:
             for low, high in ((int(one), int(two)) for one, two in _RANGE.findall(_MARKER.sub("", line))):

@@ -115,9 +115,7 @@ def worst(results: Sequence[Result]) -> list[Result]:
 def reasons(result: Result) -> str:
     """Say in one line why a case failed."""
     parts = [
-        f"{name}: {one.reason}"
-        for name, one in result.scores.items()
-        if one.value is not None and one.value < 1 and one.reason
+        f"{name}: {one.reason}" for name, one in result.scores.items() if one.value is not None and one.value < 1 and one.reason
     ]
     return result.error or " | ".join(part for part in parts if not part.startswith("correct"))
 

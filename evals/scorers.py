@@ -73,9 +73,7 @@ def numeric(case: Case, answer: Answer) -> Score:
     if not case.layout:
         return Score("numeric", None)
     got = answer.topology or {}
-    wrong = [
-        f"{key}: {_at(got, key)!r} is not {value!r}" for key, value in case.layout.items() if _at(got, key) != value
-    ]
+    wrong = [f"{key}: {_at(got, key)!r} is not {value!r}" for key, value in case.layout.items() if _at(got, key) != value]
     return Score("numeric", 1 - len(wrong) / len(case.layout), "; ".join(wrong))
 
 

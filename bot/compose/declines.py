@@ -26,8 +26,10 @@ def declined(one: Understood) -> tuple[str, Status] | None:
             "refused",
         ),
         "bot": (
-            "Yes, I am a bot, an automatic assistant and not a person; that is why I am quick: numbers come from a calculator "
-            f"and the rest from an index of vLLM's own docs and source. {_OFFER_EN}",
+            (
+                "Yes, I am a bot, an automatic assistant and not a person; that is why I am quick: numbers come from a calculator "
+                f"and the rest from an index of vLLM's own docs and source. {_OFFER_EN}"
+            ),
             f"是的，我是机器人，一个自动问答助手，不是真人。所以回答得快：数字由拓扑计算器算出，其余查的是 vLLM 文档和源码的索引。{_OFFER_ZH}",
             "out_of_scope",
         ),

@@ -65,21 +65,22 @@ def premises(one: Understood, topology: Topology) -> Iterator[str]:
                 f"先说明：这组并行度需要 dp × pp × pcp × tp = {real} 张卡，而问题里是 {stated} 张；下面按并行度来算。",
             )
     yield from _claims(one, topology, flat)
+    asks_last = re.search(r"last (?:ep )?rank|最后一(?:个|张)", one.text, re.IGNORECASE)
     if (
         moe.experts
         and moe.experts % flat
         and moe.use_ep
-        and re.search(r"last (?:ep )?rank|最后一(?:个|张)", one.text, re.IGNORECASE)
+        and asks_last
+        and rules_for(topology.vllm).leftover_experts == "first ranks"
     ):
-        if rules_for(topology.vllm).leftover_experts == "first ranks":
-            base, rest = divmod(moe.experts, flat)
-            yield say(
-                language,
-                f"**That is not what this release does:** the {rest} left-over experts go one each to the first {rest} EP ranks, so the counts are "
-                f"{', '.join(str(base + (r < rest)) for r in range(min(flat, 16)))}; the last rank holds {base}. The docstring is out of date.",
-                f"**这个版本不是这样：** 多出来的 {rest} 个专家给前 {rest} 个 EP rank 各一个，即 "
-                f"{', '.join(str(base + (r < rest)) for r in range(min(flat, 16)))}；最后一个 rank 只有 {base} 个。docstring 已经过时。",
-            )
+        base, rest = divmod(moe.experts, flat)
+        yield say(
+            language,
+            f"**That is not what this release does:** the {rest} left-over experts go one each to the first {rest} EP ranks, so the counts are "
+            f"{', '.join(str(base + (r < rest)) for r in range(min(flat, 16)))}; the last rank holds {base}. The docstring is out of date.",
+            f"**这个版本不是这样：** 多出来的 {rest} 个专家给前 {rest} 个 EP rank 各一个，即 "
+            f"{', '.join(str(base + (r < rest)) for r in range(min(flat, 16)))}；最后一个 rank 只有 {base} 个。docstring 已经过时。",
+        )
 
 
 def _claims(one: Understood, topology: Topology, flat: int) -> Iterator[str]:

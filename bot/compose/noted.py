@@ -110,7 +110,7 @@ def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cit
         for claim in _ordered(one, note)[:2]:
             budget = _put(one, claim, cites, parts, budget)
     parts[0] = _named(parts[0], first, one)
-    return _shaped(parts, one)
+    return _shaped(parts)
 
 
 def _named(text: str, note: ResolvedNote, one: Understood) -> str:
@@ -140,7 +140,7 @@ def _put(one: Understood, claim: ResolvedClaim, cites: Cites, parts: list[str], 
     return budget - len(text)
 
 
-def _shaped(parts: list[str], one: Understood) -> str:
+def _shaped(parts: list[str]) -> str:
     if len(parts) <= 2:  # noqa: PLR2004 - two sentences need no list
         return "\n\n".join(parts)
     return parts[0] + "\n\n" + "\n".join(f"- {part}" for part in parts[1:])
@@ -165,7 +165,7 @@ def _bag(text: str) -> set[str]:
     return {word.lower() for word in _WORD.findall(text)}
 
 
-def quoted_text(one: Understood, chunks: Iterable[object], cites: Cites) -> str:
+def quoted_text(chunks: Iterable[object], cites: Cites) -> str:
     """Hedge honestly and show where to look: titles and short verbatim quotes, marked as such."""
     lines = []
     for chunk in list(chunks)[:3]:

@@ -10,7 +10,6 @@ from knowledge.errors import ShardwiseError
 from knowledge.topology.releases import parse
 
 if TYPE_CHECKING:
-    from bot.citations import Cites
     from bot.understand import Understood
     from knowledge.index.corpus import SqliteCorpus
     from knowledge.notes.note import ResolvedNote
@@ -57,7 +56,7 @@ def named_flags(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def availability(one: Understood, corpus: SqliteCorpus, retriever: Retriever, cites: Cites) -> str:
+def availability(one: Understood, corpus: SqliteCorpus, retriever: Retriever) -> str:
     """Say of each named flag that the release does not have it, when it came or went, and what to use; else nothing."""
     flags = named_flags(one.text)
     if one.releases or one.intent == "release":

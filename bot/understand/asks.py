@@ -26,40 +26,54 @@ _EN = re.IGNORECASE
 _KINDS: tuple[tuple[str, str], ...] = (
     (
         "gpus",
-        r"how many (?:gpus?|cards?|devices)|\d+ gpus?\s*\?|gpus? (?:does|do|are|is|in total)|(?:need|take|require)s? gpus?"
-        r"|多少(?:张|块)?(?:卡|gpu)|几(?:张|块)卡|\d+\s*(?:张|块)\s*卡\s*(?:吗|[?？])|总共要.{0,4}卡|= ?\d+ gpus",
+        (
+            r"how many (?:gpus?|cards?|devices)|\d+ gpus?\s*\?|gpus? (?:does|do|are|is|in total)|(?:need|take|require)s? gpus?"
+            r"|多少(?:张|块)?(?:卡|gpu)|几(?:张|块)卡|\d+\s*(?:张|块)\s*卡\s*(?:吗|[?？])|总共要.{0,4}卡|= ?\d+ gpus"
+        ),
     ),
     ("world", r"world[ _]size"),
     (
         "experts",
-        r"how many (?:are |go |on |for )?(?:each|per)\b|experts? (?:per|on each|each|live|are|does|do|sit|go|id|land|end up|distributed|split|placed)|(?:which|what|how many|list).{0,24}experts?"
-        r"|experts?.{0,30}(?:distribut|split|per (?:gpu|card|rank)|each (?:gpu|card|rank)|local)|local experts|experts? before"
-        r"|专家.{0,14}(?:怎么|如何|咋|怎样|几个|多少|分|哪)|(?:怎么|如何|咋).{0,6}分|多少.{0,4}专家|几个专家|分几个|哪(?:几号|些专家|几个)|几号",
+        (
+            r"how many (?:are |go |on |for )?(?:each|per)\b|experts? (?:per|on each|each|live|are|does|do|sit|go|id|land|end up|distributed|split|placed)|(?:which|what|how many|list).{0,24}experts?"
+            r"|experts?.{0,30}(?:distribut|split|per (?:gpu|card|rank)|each (?:gpu|card|rank)|local)|local experts|experts? before"
+            r"|专家.{0,14}(?:怎么|如何|咋|怎样|几个|多少|分|哪)|(?:怎么|如何|咋).{0,6}分|多少.{0,4}专家|几个专家|分几个|哪(?:几号|些专家|几个)|几号"
+        ),
     ),
     (
         "groups",
-        r"(?:ep|tp|dp|pp|pcp|dcp|process|communication|rank) ?groups?|which ranks|what are the groups|组.{0,10}(?:rank|哪|怎么|咋|是|分别)"
-        r"|(?:ep|tp|dp|pp|pcp|dcp)\s*组",
+        (
+            r"(?:ep|tp|dp|pp|pcp|dcp|process|communication|rank) ?groups?|which ranks|what are the groups|组.{0,10}(?:rank|哪|怎么|咋|是|分别)"
+            r"|(?:ep|tp|dp|pp|pcp|dcp)\s*组"
+        ),
     ),
     (
         "layers",
-        r"layers? (?:per|does|do|are|split|distribut|on)|(?:which|how many|what).{0,14}layers|layer.{0,12}(?:split|range|distribution)"
-        r"|层.{0,10}(?:怎么|如何|咋|多少|几|切|分|哪)|多少层|几层|哪些层|哪几层",
+        (
+            r"layers? (?:per|does|do|are|split|distribut|on)|(?:which|how many|what).{0,14}layers|layer.{0,12}(?:split|range|distribution)"
+            r"|层.{0,10}(?:怎么|如何|咋|多少|几|切|分|哪)|多少层|几层|哪些层|哪几层"
+        ),
     ),
     (
         "start",
-        r"will (?:it|that|this).{0,12}(?:start|work|run|fail|crash|boot)|can (?:it|this|that) (?:start|run|work)|does (?:it|that|this) (?:start|work|run)"
-        r"|what happens|valid\b|is (?:this|that) (?:ok|legal|allowed)|能(?:起|启动|跑|用|行)|会怎么样|会怎样|会报错|行不行|可以吗|能不能(?:起|启动|跑)|合法",
+        (
+            r"will (?:it|that|this).{0,12}(?:start|work|run|fail|crash|boot)|can (?:it|this|that) (?:start|run|work)|does (?:it|that|this) (?:start|work|run)"
+            r"|what happens|valid\b|is (?:this|that) (?:ok|legal|allowed)|能(?:起|启动|跑|用|行)|会怎么样|会怎样|会报错|行不行|可以吗|能不能(?:起|启动|跑)|合法"
+        ),
     ),
     (
         "redundant",
-        r"(?:smallest|minimum|min|least|what|which|how many|value).{0,40}redundant|redundant.{0,60}(?:should|smallest|minimum|need|fill|填|多少|几)"
-        r"|冗余.{0,12}(?:多少|几|填|设)|最少.{0,10}冗余",
+        (
+            r"(?:smallest|minimum|min|least|what|which|how many|value).{0,40}redundant|redundant.{0,60}(?:should|smallest|minimum|need|fill|填|多少|几)"
+            r"|冗余.{0,12}(?:多少|几|填|设)|最少.{0,10}冗余"
+        ),
     ),
     (
         "dcp",
-        r"dcp.{0,30}(?:legal|valid|allowed|possible|values)|(?:legal|valid|allowed|possible|which|what).{0,20}dcp|dcp.{0,8}(?:能|可以|可)?(?:取|设|填)"
-        r"|(?:哪些|多大的?|最大).{0,4}dcp|dcp.{0,6}(?:最大|上限|合法)",
+        (
+            r"dcp.{0,30}(?:legal|valid|allowed|possible|values)|(?:legal|valid|allowed|possible|which|what).{0,20}dcp|dcp.{0,8}(?:能|可以|可)?(?:取|设|填)"
+            r"|(?:哪些|多大的?|最大).{0,4}dcp|dcp.{0,6}(?:最大|上限|合法)"
+        ),
     ),
     ("kv", r"kv.{0,30}(?:duplicat|cop(?:y|ies)|replicat|重复|冗余|几份|多少份)|(?:duplicat|replicat)\w*.{0,12}kv|重复.{0,6}kv"),
     ("requests", r"(?:how many|most|max\w*|total|concurren).{0,24}(?:requests|seq)|(?:最多|多少|几).{0,10}请求|并发"),
@@ -69,8 +83,10 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "coordinates",
-        r"rank \d+ in world size|(?:what|which|its).{0,16}(?:dp|tp|pp|ep)[/ ,、]*(?:and |和)?(?:dp|tp|pp|ep)?.{0,8}rank|对应.{0,6}(?:dp|tp|pp|ep)\s*rank"
-        r"|(?:什么|哪个).{0,14}(?:dp|tp|pp|ep)[/、, ].{0,12}rank|where is rank|rank \d+ (?:is|sit)|is assigned as",
+        (
+            r"rank \d+ in world size|(?:what|which|its).{0,16}(?:dp|tp|pp|ep)[/ ,、]*(?:and |和)?(?:dp|tp|pp|ep)?.{0,8}rank|对应.{0,6}(?:dp|tp|pp|ep)\s*rank"
+            r"|(?:什么|哪个).{0,14}(?:dp|tp|pp|ep)[/、, ].{0,12}rank|where is rank|rank \d+ (?:is|sit)|is assigned as"
+        ),
     ),
     (
         "stage_total",

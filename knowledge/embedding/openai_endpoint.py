@@ -56,8 +56,8 @@ class OpenAIEmbedder:
             rows = [one.embedding for one in sorted(answer.data, key=lambda one: one.index)]
         except (openai.OpenAIError, AttributeError, TypeError, ValueError) as error:
             raise ModelUnavailableError(
-                f"The embedding endpoint for {self.name} failed ({type(error).__name__}); check SHARDWISE_EMBEDDING_BASE_URL, its "
-                f"key and the model's name."
+                f"The embedding endpoint for {self.name} failed ({type(error).__name__}); check SHARDWISE_EMBEDDING_BASE_URL, "
+                f"its key and the model's name."
             ) from error
         lengths = {len(row) for row in rows} | ({self._dimension} if self._dimension else set())
         if len(rows) != len(texts) or len(lengths) != 1 or 0 in lengths:

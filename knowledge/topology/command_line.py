@@ -43,7 +43,32 @@ _SHORT = {
 }
 _UNKNOWN_PARALLEL = re.compile(r"parallel|expert|eplb|^(tp|pp|dp|ep|dcp|pcp)$")
 _KNOWN_PARALLEL = frozenset(
-    ["data-parallel-size-local", "data-parallel-start-rank", "data-parallel-rank", "data-parallel-address", "data-parallel-rpc-port", "data-parallel-backend", "data-parallel-hybrid-lb", "data-parallel-external-lb", "data-parallel-supervisor", "expert-placement-strategy", "max-parallel-loading-workers", "eplb-config", "enable-elastic-ep", "enable-ep-weight-filter", "mm-encoder-tp-mode", "eplb-window-size", "eplb-step-interval", "eplb-log-balancedness", "disable-nccl-for-dp-synchronization", "cp-kv-cache-interleave-size", "dcp-comm-backend", "dcp-kv-cache-interleave-size", "expert-parallel-size-is-derived", "enable-hc-sp"]
+    [
+        "data-parallel-size-local",
+        "data-parallel-start-rank",
+        "data-parallel-rank",
+        "data-parallel-address",
+        "data-parallel-rpc-port",
+        "data-parallel-backend",
+        "data-parallel-hybrid-lb",
+        "data-parallel-external-lb",
+        "data-parallel-supervisor",
+        "expert-placement-strategy",
+        "max-parallel-loading-workers",
+        "eplb-config",
+        "enable-elastic-ep",
+        "enable-ep-weight-filter",
+        "mm-encoder-tp-mode",
+        "eplb-window-size",
+        "eplb-step-interval",
+        "eplb-log-balancedness",
+        "disable-nccl-for-dp-synchronization",
+        "cp-kv-cache-interleave-size",
+        "dcp-comm-backend",
+        "dcp-kv-cache-interleave-size",
+        "expert-parallel-size-is-derived",
+        "enable-hc-sp",
+    ]
 )
 
 
@@ -82,10 +107,10 @@ def read_command(text: str, release: str | None = None) -> ReadCommand:
     extra: dict[str, int] = {}
     tokens = _tokens(line)
     model = next((token for token in tokens[:1] if not token.startswith("-")), None)
-    for place, token in enumerate(tokens):
-        if token.startswith("-"):
-            _take(token, tokens[place + 1] if place + 1 < len(tokens) else "", fields, unknown, extra)
-        if token == "--model" and place + 1 < len(tokens):
+    for place, word in enumerate(tokens):
+        if word.startswith("-"):
+            _take(word, tokens[place + 1] if place + 1 < len(tokens) else "", fields, unknown, extra)
+        if word == "--model" and place + 1 < len(tokens):
             model = tokens[place + 1]
     if partition := re.search(r"VLLM_PP_LAYER_PARTITION=['\"]?([\d,]+)", text):
         fields["layer_partition"] = tuple(int(part) for part in partition.group(1).split(",") if part)

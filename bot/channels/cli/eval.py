@@ -81,12 +81,12 @@ def command(
 
 
 async def _run(cases: Sequence[Case], vllm: str, repeat: int, parallel: int, journal: Path | None) -> list[Result]:
-    from ingest.pipeline import ensure_index
     from rich.console import Console
     from rich.progress import Progress
 
     from bot.engine import open_engine
     from evals.run import run
+    from ingest.pipeline import ensure_index
     from knowledge.settings import Settings
 
     settings = Settings()
@@ -116,9 +116,8 @@ def _corpora(settings: Settings) -> Callable[[str], Corpus | None]:
 
 
 def _check(cases: Sequence[Case]) -> None:
-    from ingest.pipeline import ensure_index
-
     from evals.case import duplicates, problems
+    from ingest.pipeline import ensure_index
     from knowledge.settings import Settings
 
     ensure_index(Settings(), None)

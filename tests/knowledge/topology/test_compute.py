@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 
@@ -167,7 +168,7 @@ def test_layers_partition_over_stages(layers: int, stages: int) -> None:
     ranges = layer_ranges(layers, stages)
     assert ranges[0][0] == 0
     assert ranges[-1][1] == layers
-    assert all(left[1] == right[0] for left, right in zip(ranges, ranges[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(ranges))
     lengths = [end - start for start, end in ranges]
     assert max(lengths) - min(lengths) <= 1
 
