@@ -60,6 +60,9 @@ class Corpus(Protocol):
     def find_symbol(self, name: str) -> list[Chunk]:
         """Return the chunks that define a symbol, given bare (`make`) or qualified (`FusedMoEParallelConfig.make`)."""
 
+    def pieces(self, path: str, heading: str) -> list[Chunk]:
+        """Return the chunks of a file under one heading or symbol, in the order of the lines."""
+
     def has_name(self, name: str) -> bool:
         """Whether a flag (`--x-y`), environment variable (`VLLM_X`), symbol or path exists in this release."""
 

@@ -24,6 +24,7 @@ create table chunks(place integer primary key, id text unique, kind text, path t
     end integer, url text, text text, meta text);
 create table names(name text, kind text, path text, line integer);
 create table notes(id text primary key, body text);
+create table symbols(name text, place integer);
 create table evidence(note text, chunk integer);
 create table facts(key text primary key, value text);
 """
@@ -31,6 +32,7 @@ _INDEXES = """
 create index by_name on names(name);
 create index by_path on chunks(path, start);
 create index by_heading on chunks(heading);
+create index by_symbol on symbols(name);
 """
 
 
@@ -70,6 +72,8 @@ def write_corpus(
             ),
         )
         database.executemany("insert into names values (?,?,?,?)", names)
+        symbols = ((_last(one.heading), place) for place, one in enumerate(chunks) if one.kind == "code")
+        database.executemany("insert into symbols values (?,?)", symbols)
         kept = list(notes)
         database.executemany("insert into notes values (?,?)", ((note.id, json.dumps(to_dict(note))) for note in kept))
         database.executemany("insert into evidence values (?,?)", _evidence(kept, chunks))
@@ -78,6 +82,10 @@ def write_corpus(
         database.commit()
     finally:
         database.close()
+
+
+def _last(symbol: str) -> str:
+    return symbol.rsplit(".", 1)[-1]
 
 
 def _evidence(notes: Iterable[ResolvedNote], chunks: Sequence[Chunk]) -> list[tuple[str, int]]:
@@ -157,8 +165,16 @@ class SqliteCorpus:
 
     def find_symbol(self, name: str) -> list[Chunk]:
         """Return the chunks that define a symbol, given bare or qualified, in the order of the lines."""
-        query = "select * from chunks where kind='code' and (heading=? or heading like ?) order by path, start limit 40"
-        return [self._chunk(row) for row in self._database.execute(query, (name, f"%.{name}"))]
+        query = (
+            "select chunks.* from symbols join chunks using (place) where symbols.name=? and (heading=? or heading like ?)"
+            " order by path, start limit 40"
+        )
+        return [self._chunk(row) for row in self._database.execute(query, (_last(name), name, f"%.{name}"))]
+
+    def pieces(self, path: str, heading: str) -> list[Chunk]:
+        """Return the chunks of a file under one heading or symbol, in the order of the lines."""
+        query = "select * from chunks where heading=? and path=? order by start"
+        return [self._chunk(row) for row in self._database.execute(query, (heading, path))]
 
     def covering(self, path: str, line: int) -> Chunk | None:
         """Return the chunk that holds a line of a document."""

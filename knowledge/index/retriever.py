@@ -17,9 +17,9 @@ from knowledge.errors import IndexUnavailableError, UnknownReleaseError
 from knowledge.index import generation, rank
 from knowledge.index.corpus import SqliteCorpus
 from knowledge.index.lexical import Lexical
+from knowledge.index.passages import passages
 from knowledge.index.words import translated, words
 from knowledge.topology.releases import parse
-from knowledge.types import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
     from knowledge.ports import ChunkStore, Embedder
     from knowledge.settings import Settings
-    from knowledge.types import Kind, Turn
+    from knowledge.types import Hit, Kind, Turn
 
 _QUERY_CHARS = 4_000  # a question, or a pasted function; not a book
-_DENSE = 120
+_DENSE = 500
 _NOTES = 8
-_POOL = 80
+_POOL = 40
 _SYMBOL = re.compile(r"\b(?:[A-Za-z_]\w*\.)?(?:[a-z]\w*_\w+|[A-Z]\w*[a-z]\w*[A-Z]\w*)(?:\.\w+)?")
 _EXACT = 0.35  # what being the definition of a symbol named in the query is worth
+_NUMBER = re.compile(r"[\d.]+")  # sizes of a layout say nothing about where the rule stands
 _SHORT = 12  # words; a shorter follow-up leans on what was asked before
 
 
@@ -96,14 +97,14 @@ class HybridRetriever:
         """Return the best hits, best first; `kinds` empty means docs, code and threads."""
         release = self._open(version)
         query = with_history(query[:_QUERY_CHARS], history)
-        asked = words(f"{query} {translated(query)}")
+        asked = [word for word in words(f"{query} {translated(query)}") if not _NUMBER.fullmatch(word)]
         if not asked:
             return []
         scores = self._scores(release, query, asked)
         scores[~release.of(kinds or ("docs", "code", "issue"))] = 0
         places = rank.best(scores, max(_POOL, 2 * limit))
         found = [(chunk, float(scores[place])) for place, chunk in zip(places, release.corpus.at(places), strict=True)]
-        return [Hit(chunk, score) for chunk, score in rank.varied(found, limit)]
+        return passages(rank.varied(found, 2 * limit), release.corpus, limit)
 
     def _scores(self, release: _Release, query: str, asked: list[str]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         lexical = release.lexical.scores(asked)
