@@ -1,10 +1,14 @@
-"""What every test gets: no network beyond this machine."""
+"""What every test gets: no network beyond this machine, and a small index for those that ask for one."""
 
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from knowledge.settings import Settings
 
 _LOOPBACK = ("127.", "::1", "localhost")
 
@@ -22,3 +26,11 @@ def _loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
             connect(self, address)  # type: ignore[arg-type]
 
         monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings whose home holds an index of a release in miniature; built once for each worker, so never write to it."""
+    from tests.small_release import build
+
+    return build(tmp_path_factory.mktemp("small"))
