@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     http_tokens: SecretStr = Field(
         SecretStr(""), description="Bearer tokens for the HTTP API, comma-separated; empty allows loopback only."
     )
+    http_embed: str = Field("", description="Sites that may show the page in a frame (the widget), separated by spaces.")
     questions_per_minute: int = Field(30, ge=1, description="Questions one token or address may ask in a minute.")
     database_url: str = Field("", description="SQLAlchemy address of the store; empty is a SQLite file in the home.")
     github_token: SecretStr = Field(SecretStr(""), description="Token for reading GitHub threads.")
