@@ -25,7 +25,7 @@ def command(host: str | None, port: int | None) -> None:
     indexed(settings, settings.vllm or None)
     import uvicorn
 
-    from bot.channels.http_app import create_app
+    from bot.channels.http.app import create_app
     from bot.engine import open_engine
     from knowledge.index.retriever import open_retriever
 
