@@ -109,12 +109,12 @@ def _moe(layout: Layout, rules: Rules) -> Moe:
     flat = layout.dp * layout.pcp * layout.tp
     ep = placing.use_ep(layout) and layout.experts != 0
     experts = layout.experts or 0
-    physical = experts + (layout.redundant_experts if layout.enable_eplb else 0)
+    physical = experts + (layout.redundant_experts if layout.enable_eplb and ep else 0)
     placement, _ = placing.placement_used(layout, rules)
     per_rank: int | tuple[int, ...] | None = None
     if experts:
-        counts = tuple(len(held) for held in _held(layout, rules)) if ep else (experts,)
-        per_rank = counts[0] if len(set(counts)) == 1 else counts
+        counts = tuple(map(len, _held(layout, rules))) if ep else (experts,)
+        per_rank = counts[0] if len(set(counts)) == 1 else counts or None
     return Moe(
         use_ep=ep,
         ep_size=flat if ep else 1,
@@ -127,10 +127,12 @@ def _moe(layout: Layout, rules: Rules) -> Moe:
 
 
 def _held(layout: Layout, rules: Rules) -> tuple[tuple[int, ...], ...]:
-    """Return the experts by EP rank."""
+    """Return the experts by EP rank; nothing where vLLM refuses to start."""
     size = layout.dp * layout.pcp * layout.tp
     experts = layout.experts or 0
-    if layout.enable_eplb and (experts + layout.redundant_experts) % size == 0:
+    if placing.eplb_refused(layout):
+        return ()
+    if layout.enable_eplb:
         return placing.with_replicas(size, experts, layout.redundant_experts)
     placement, _ = placing.placement_used(layout, rules)
     return placing.expert_map(size, experts, placement, rules.leftover_experts)
@@ -155,7 +157,7 @@ def _ranks(layout: Layout, rules: Rules, moe: Moe) -> tuple[Rank, ...]:
                 tp=tp,
                 ep_rank=flat if moe.use_ep else (0 if whole else None),
                 layers=stages[pp] if stages else None,
-                experts=held[flat] if held else whole,
+                experts=(held[flat] if held else None) if moe.use_ep else whole,
                 expert_shard=((0, 1) if moe.use_ep else (flat, moe.tp_size)) if whole else None,
             )
         )

@@ -37,6 +37,20 @@ def placement_used(layout: Layout, rules: Rules) -> tuple[Placement, str]:
     return "round_robin", ""
 
 
+def sequence_parallel(layout: Layout) -> bool:
+    """Whether the MoE layers share out a TP group's tokens (`use_sequence_parallel_moe`), with the default backend.
+
+    It needs dp > 1, so it never brings all2all kernels where data parallelism has not brought them already.
+    """
+    return layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1
+
+
+def eplb_refused(layout: Layout) -> bool:
+    """Whether vLLM refuses to start because the physical experts do not divide evenly over the EP ranks."""
+    size = layout.dp * layout.pcp * layout.tp
+    return layout.enable_eplb and use_ep(layout) and ((layout.experts or 0) + layout.redundant_experts) % size != 0
+
+
 @cache
 def expert_map(size: int, experts: int, placement: Placement, leftover: str) -> tuple[tuple[int, ...], ...]:
     """Return the expert ids that each EP rank holds, ascending, for every rank of the group."""

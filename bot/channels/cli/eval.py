@@ -26,7 +26,7 @@ _GATE = Path(__file__).parents[3] / "evals" / "gate.toml"
 
 
 @click.command()
-@click.option("--suite", default="all", show_default=True, help="all, smoke, or a file of evals/cases by its name.")
+@click.option("--suite", default="all", show_default=True, help="all, smoke, conformance[-smoke], or a file of evals/cases.")
 @click.option("--cases", "case_file", type=click.Path(path_type=Path, exists=True), help="A case file from outside.")
 @click.option("--vllm", default="", help="Ask for this release instead of each case's own.")
 @click.option("--repeat", default=1, show_default=True, help="How often each case is asked.")
@@ -56,6 +56,11 @@ def command(
 
     A new case is one more line in a file of evals/cases: id, question, must_match, reference.
     """
+    if suite.startswith("conformance"):
+        from bot.channels.cli.conformance import run
+
+        run(vllm, smoke=suite == "conformance-smoke")
+        return
     from evals import report, suites
     from evals.case import read_cases
     from evals.gate import fallen, thresholds
