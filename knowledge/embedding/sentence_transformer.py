@@ -33,7 +33,7 @@ class SentenceTransformerEmbedder:
     @property
     def dimension(self) -> int:
         """The length of a vector."""
-        return int(self._model.get_sentence_embedding_dimension())
+        return int(self._model.get_embedding_dimension())
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors, one a text."""
