@@ -59,13 +59,18 @@ def progress() -> Iterator[Steps]:
 
 
 def indexed(settings: Settings, version: str | None) -> str:
-    """Return an indexed release, building the index with a progress bar when there is none."""
-    from ingest.pipeline import ensure_index
+    """Return an indexed release: the one asked for, else the newest there is; builds the index, with a bar, when it is not there.
+
+    What the ingestion needs is imported only then: a question to an index that is there pays for none of it.
+    """
     from knowledge.index import generation
+    from knowledge.topology.releases import parse
 
     known = generation.records(settings.index)
     if known and (version is None or version in known):
-        return ensure_index(settings, version)
+        return version or max(known, key=parse)
+    from ingest.pipeline import ensure_index
+
     with progress() as steps:
         return ensure_index(settings, version, steps)
 
