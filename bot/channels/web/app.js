@@ -1,171 +1,195 @@
-import { element, render } from "/web/markdown.js";
+import { call, events } from "/web/api.js";
+import { SIZES, draw, layoutOf, summary } from "/web/layout.js";
+import { button, element, render } from "/web/markdown.js";
+import { WORDS } from "/web/words.js";
 
-const WORDS = {
-  en: {
-    tagline: "How vLLM spreads a model over GPUs: computed, cited, checked.",
-    release: "vLLM", ask: "Ask", question: "Your question", send: "Ask", newTalk: "New conversation",
-    playground: "Layout playground", experts: "Experts", layers: "Layers", placement: "Placement", close: "Close",
-    working: "Looking it up …", failed: "That did not work: ", sources: "Sources", helped: "This helped", wrong: "Something is wrong",
-    thanks: "Thank you, noted.", open: "Open the source", link: "Link to this question", stage: "Stage", rank: "rank", slice: "slice",
-    sum: (t) => `${t.total_ranks} GPUs; EP ${t.moe.use_ep ? `size ${t.moe.ep_size}` : "off"}; experts per rank: ${t.moe.experts_per_rank ?? "-"}.`,
-  },
-  zh: {
-    tagline: "vLLM 如何把模型切到多张 GPU 上：算出来、有出处、核对过。",
-    release: "vLLM", ask: "提问", question: "你的问题", send: "提问", newTalk: "新对话",
-    playground: "布局试验台", experts: "专家数", layers: "层数", placement: "放置方式", close: "关闭",
-    working: "正在查找……", failed: "没有成功：", sources: "来源", helped: "有帮助", wrong: "有问题",
-    thanks: "谢谢，已记录。", open: "打开来源", link: "本问题的链接", stage: "阶段", rank: "rank", slice: "切片",
-    sum: (t) => `共 ${t.total_ranks} 张 GPU；EP ${t.moe.use_ep ? `大小 ${t.moe.ep_size}` : "未启用"}；每个 rank 的专家数：${t.moe.experts_per_rank ?? "-"}。`,
-  },
-};
-const HUES = [210, 30, 130, 280, 0, 170, 55, 320];
+const QUESTION_CHARS = 8000;
+const TURNS = 12;
 const find = (selector) => document.querySelector(selector);
+const say = (key) => WORDS[language][key];
 let language = navigator.language.startsWith("zh") ? "zh" : "en";
 let talk = [];
+let busy = false;
 
-function say() {
-  document.documentElement.lang = language;
-  for (const node of document.querySelectorAll("[data-say]")) node.textContent = WORDS[language][node.dataset.say];
-  find("#language").textContent = language === "en" ? "中文" : "English";
-  find("#language").lang = language === "en" ? "zh" : "en";
-  document.title = "Shardwise";
+// ---- words
+
+function speak() {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const node of document.querySelectorAll("[data-say]")) node.textContent = say(node.dataset.say);
+  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", say(node.dataset.label));
+  const other = find("#language");
+  other.textContent = language === "en" ? "中文" : "English";
+  other.lang = language === "en" ? "zh-CN" : "en";
+  find("#play").model.options[0].textContent = say("own");
+  find("#examples").replaceChildren(...say("examples").map((text) => button(text, () => ask(text), "example")));
 }
 
-async function post(path, body) {
-  const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  if (!response.ok) throw new Error((await response.json()).error?.message ?? `${response.status}`);
-  return response;
-}
+// ---- citations
+
+const place = (citation) => (citation.kind === "issue" ? citation.path : `${citation.path} L${citation.start_line}–L${citation.end_line}`);
 
 function showSource(citation) {
   const dialog = find("#source");
-  find("#source-title").textContent = `[${citation.number}] ${citation.path} L${citation.start_line}-L${citation.end_line}`;
+  find("#source-title").textContent = `[${citation.number}] ${place(citation)}${citation.version ? ` · vLLM ${citation.version}` : ""}`;
   dialog.querySelector("pre").textContent = citation.quote;
   const link = dialog.querySelector("a");
-  link.textContent = WORDS[language].open;
-  link.hidden = !/^https:\/\//.test(citation.url);
+  link.hidden = !citation.url.startsWith("https://");
   if (!link.hidden) link.href = citation.url;
   dialog.showModal();
 }
 
+function peek(mark, citation) {
+  const box = find("#peek");
+  box.textContent = `${place(citation)}\n${citation.quote.split("\n").slice(0, 6).join("\n")}`;
+  box.hidden = false;
+  const spot = mark.getBoundingClientRect();
+  box.style.left = `${Math.max(8, Math.min(spot.left, innerWidth - box.offsetWidth - 8))}px`;
+  box.style.top = `${spot.bottom + 6 + box.offsetHeight > innerHeight ? spot.top - box.offsetHeight - 6 : spot.bottom + 6}px`;
+}
+
+function marks(citations) {
+  return (number) => {
+    const citation = citations.find((one) => one.number === number);
+    if (!citation) return document.createTextNode(`[${number}]`);
+    const mark = button(`[${number}]`, () => showSource(citation), "cite");
+    mark.setAttribute("aria-label", `[${number}] ${place(citation)}`);
+    for (const name of ["mouseenter", "focus"]) mark.addEventListener(name, () => peek(mark, citation));
+    for (const name of ["mouseleave", "blur", "click"]) mark.addEventListener(name, () => { find("#peek").hidden = true; });
+    return mark;
+  };
+}
+
+// ---- an answer
+
+function sources(citations) {
+  const list = element("ol", "", "sources");
+  for (const citation of citations) {
+    const item = element("li");
+    item.value = citation.number;
+    item.append(button(place(citation), () => showSource(citation), "cite"));
+    list.append(item);
+  }
+  return [element("h3", say("sources")), list];
+}
+
 function feedback(answer) {
   const row = element("div", "", "row");
-  for (const [verdict, word] of [["up", "helped"], ["down", "wrong"]]) {
-    const button = element("button", WORDS[language][word]);
-    button.type = "button";
-    button.addEventListener("click", async () => {
-      await post("/v1/feedback", { trace_id: answer.trace_id, verdict });
-      row.replaceChildren(element("span", WORDS[language].thanks));
-    });
-    row.append(button);
-  }
+  const send = async (verdict, comment = "") => {
+    try {
+      await call("/v1/feedback", { trace_id: answer.trace_id, verdict, comment });
+      row.replaceChildren(element("span", say("thanks")));
+    } catch (error) {
+      row.replaceChildren(element("span", say("failed") + error.message));
+    }
+  };
+  const complain = () => {
+    const form = element("form", "", "row");
+    const label = element("label", `${say("what")} `);
+    const field = element("input");
+    field.maxLength = 4000;
+    label.append(field);
+    const done = element("button", say("tell"));
+    form.append(label, done);
+    form.addEventListener("submit", (event) => { event.preventDefault(); send("down", field.value); });
+    row.replaceChildren(form);
+    field.focus();
+  };
+  row.append(button(say("helped"), () => send("up")), button(say("wrong"), complain), share(answer));
+  if (answer.topology) row.append(button(say("play"), () => { fill(layoutOf(answer.topology)); find("#play-title").scrollIntoView(); }));
   return row;
 }
 
-function finish(turn, answer, question) {
-  const cite = (number) => {
-    const citation = answer.citations.find((one) => one.number === number);
-    if (citation) showSource(citation);
-  };
-  const body = element("div");
-  render(body, answer.text, cite);
-  turn.replaceChildren(body);
-  if (answer.citations.length) {
-    turn.append(element("h3", WORDS[language].sources));
-    const list = element("ol", "", "sources");
-    for (const citation of answer.citations) {
-      const item = element("li");
-      const button = element("button", `${citation.path} L${citation.start_line}-L${citation.end_line}`, "cite");
-      button.type = "button";
-      button.addEventListener("click", () => showSource(citation));
-      item.value = citation.number;
-      item.append(button);
-      list.append(item);
+function share(answer) {
+  const made = button(say("share"), async () => {
+    const link = `${location.origin}/?a=${answer.trace_id}`;
+    history.replaceState(null, "", link);
+    try {
+      await navigator.clipboard.writeText(link);
+      made.textContent = say("copied");
+    } catch {
+      made.replaceWith(element("code", link)); // no clipboard without https: the link is there to be copied by hand
     }
-    turn.append(list);
-  }
-  const share = element("a", WORDS[language].link);
-  share.href = `?q=${encodeURIComponent(question)}&vllm=${encodeURIComponent(answer.version)}`;
-  const row = feedback(answer);
-  row.append(share);
-  turn.append(row);
-  if (answer.topology) fill(answer.topology);
+  });
+  return made;
 }
 
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const blocks = (rest + value).split("\n\n");
-    rest = blocks.pop();
-    for (const block of blocks) {
-      const [name, data] = block.split("\n");
-      yield [name.slice(7), JSON.parse(data.slice(6))];
-    }
+async function diagram(turn, topology) {
+  try {
+    const drawn = await (await call("/v1/diagram", { ...layoutOf(topology), language })).blob();
+    const image = element("img");
+    image.alt = say("diagram") + summary(topology, language);
+    image.src = URL.createObjectURL(drawn);
+    image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+    const scroll = element("div", "", "scroll");
+    scroll.tabIndex = 0;
+    scroll.setAttribute("role", "group");
+    scroll.setAttribute("aria-label", image.alt);
+    scroll.append(image);
+    turn.querySelector(".text").after(scroll);
+  } catch { /* the text says it all; a layout too large to draw has no picture */ }
+}
+
+function show(turn, answer) {
+  const body = element("div", "", "text");
+  render(body, answer.text, marks(answer.citations));
+  turn.replaceChildren(body);
+  turn.lang = answer.language === "zh" ? "zh-CN" : "en";
+  turn.dataset.status = answer.status;
+  if (say("status")[answer.status]) turn.prepend(element("p", say("status")[answer.status], "badge"));
+  if (answer.citations.length) turn.append(...sources(answer.citations));
+  turn.append(feedback(answer));
+  if (answer.topology) {
+    diagram(turn, answer.topology);
+    fill(layoutOf(answer.topology));
   }
+}
+
+function turns(question) {
+  const turn = element("article", say("working"), "turn");
+  find("#talk").append(element("p", question, "turn user"), turn);
+  find("#examples").hidden = true;
+  return turn;
 }
 
 async function ask(question) {
-  const asked = element("div", question, "turn user");
-  const turn = element("div", WORDS[language].working, "turn");
-  find("#talk").append(asked, turn);
+  if (busy) return;
+  busy = true;
+  const turn = turns(question);
+  find("#state").textContent = say("working");
+  turn.scrollIntoView({ block: "nearest" });
   try {
     const body = { question, history: talk, stream: true };
     if (find("#release").value) body.vllm_version = find("#release").value;
     let text = "";
-    for await (const [name, data] of events(await post("/v1/answers", body))) {
-      if (name === "text") render(turn, (text += data.text), () => {});
+    for await (const [name, data] of events(await call("/v1/answers", body))) {
+      if (name === "text") render(turn, (text += data.text), (number) => document.createTextNode(`[${number}]`));
       if (name === "error") throw new Error(data.message);
       if (name === "answer") {
-        finish(turn, data, question);
-        talk = [...talk, { role: "user", content: question }, { role: "assistant", content: data.text.slice(0, 8000) }].slice(-12);
+        show(turn, data);
+        const said = { role: "assistant", content: data.text.slice(0, QUESTION_CHARS) };
+        talk = [...talk, { role: "user", content: question }, said].slice(-TURNS);
       }
     }
+    find("#state").textContent = say("ready");
   } catch (error) {
-    turn.textContent = WORDS[language].failed + error.message;
+    turn.textContent = say("failed") + error.message;
+    find("#state").textContent = "";
+  }
+  busy = false;
+}
+
+async function reopen(id) {
+  try {
+    const answer = await (await call(`/v1/answers/${encodeURIComponent(id)}`)).json();
+    show(turns(answer.question), answer);
+    talk = [{ role: "user", content: answer.question }, { role: "assistant", content: answer.text.slice(0, QUESTION_CHARS) }];
+  } catch (error) {
+    find("#state").textContent = say("failed") + error.message;
   }
 }
 
-function ranges(numbers) {
-  const parts = [];
-  for (const number of numbers) {
-    const last = parts.at(-1);
-    if (last && number === last[1] + 1) last[1] = number;
-    else parts.push([number, number]);
-  }
-  const shown = parts.slice(0, 4).map(([a, b]) => (a === b ? `${a}` : `${a}–${b}`)).join(", ");
-  return parts.length > 4 ? `${shown}, …` : shown;
-}
+// ---- the playground
 
-function draw(topology) {
-  const words = WORDS[language];
-  find("#summary").textContent = words.sum(topology);
-  find("#findings").replaceChildren(...topology.findings.map((one) => element("li", `${one.severity}: ${(language === "zh" && one.message_zh) || one.message}`)));
-  const groupOf = new Map();
-  (topology.groups.ep ?? []).forEach((group, index) => group.forEach((rank) => groupOf.set(rank, index)));
-  const stages = new Map();
-  for (const rank of topology.ranks) stages.set(rank.pp, [...(stages.get(rank.pp) ?? []), rank]);
-  find("#stages").replaceChildren(...[...stages].map(([stage, ranks]) => {
-    const box = element("div", "", "stage");
-    const layers = ranks[0].layers;
-    box.append(element("h3", `${words.stage} ${stage}${layers ? `: ${words.layers} ${layers[0]}–${layers[1] - 1}` : ""}`));
-    const grid = element("div", "", "ranks");
-    for (const rank of ranks.slice(0, 64)) {
-      const shard = rank.expert_shard && rank.expert_shard[1] > 1 ? ` (${words.slice} ${rank.expert_shard[0] + 1}/${rank.expert_shard[1]})` : "";
-      const held = Array.isArray(rank.experts) && rank.experts.length ? `${words.experts} ${ranges(rank.experts)}${shard}` : "";
-      const card = element("div", `${words.rank} ${rank.rank}\n${held}`, "rank");
-      card.style.borderLeftColor = `hsl(${HUES[(groupOf.get(rank.rank) ?? 0) % HUES.length]} 70% 50%)`;
-      card.style.whiteSpace = "pre-line";
-      grid.append(card);
-    }
-    box.append(grid);
-    return box;
-  }));
-}
-
-const SIZES = ["tp", "pp", "dp", "pcp", "dcp"];
 let latest = 0;
 
 async function play() {
@@ -173,51 +197,87 @@ async function play() {
   const layout = { placement: form.placement.value, enable_expert_parallel: form.enable_expert_parallel.checked };
   for (const name of SIZES) {
     layout[name] = 2 ** Number(form[name].value);
-    form[name].nextElementSibling.textContent = layout[name];
+    form[name].previousElementSibling.querySelector("output").textContent = layout[name];
+    form[name].setAttribute("aria-valuetext", layout[name]);
   }
-  layout.experts = Number(form.experts.value);
-  layout.layers = Number(form.layers.value) || 1;
+  const own = !form.model.value;
+  for (const name of ["experts", "layers"]) {
+    form[name].disabled = !own;
+    if (own && form[name].value) layout[name] = Number(form[name].value);
+  }
+  if (!own) layout.model = form.model.value;
   if (find("#release").value) layout.vllm = find("#release").value;
+  await compute(layout);
+}
+
+async function compute(layout) {
   const mine = (latest += 1);
   try {
-    const topology = await (await post("/v1/topology", layout)).json();
-    if (mine === latest) draw(topology);
+    const topology = await (await call("/v1/topology", layout)).json();
+    if (mine === latest) draw(topology, language);
   } catch (error) {
-    find("#summary").textContent = WORDS[language].failed + error.message;
+    if (mine !== latest) return;
+    find("#summary").textContent = say("failed") + error.message;
+    find("#findings").replaceChildren();
+    find("#stages").replaceChildren();
   }
 }
 
-function fill(topology) {
-  const size = (name) => topology.groups[name]?.[0]?.length ?? 1;
+function fill(layout) {
   const form = find("#play");
-  for (const name of SIZES) if (Number.isInteger(Math.log2(size(name)))) form[name].value = Math.log2(size(name));
-  form.enable_expert_parallel.checked = topology.moe.use_ep;
-  draw(topology);
-  for (const name of SIZES) form[name].nextElementSibling.textContent = 2 ** Number(form[name].value);
+  for (const name of SIZES) form[name].value = Math.round(Math.log2(layout[name]));
+  form.model.value = "";
+  form.enable_expert_parallel.checked = layout.enable_expert_parallel;
+  form.placement.value = layout.placement;
+  form.experts.value = layout.experts;
+  form.layers.value = layout.layers ?? "";
+  if (SIZES.every((name) => Number.isInteger(Math.log2(layout[name])))) play();
+  else compute(layout); // sizes the sliders cannot show
 }
+
+// ---- start
 
 async function start() {
-  say();
-  const { releases } = await (await fetch("/v1/releases")).json();
+  speak();
+  const [{ releases }, { models }] = await Promise.all(["/v1/releases", "/v1/models/known"].map(async (path) => (await call(path)).json()));
   find("#release").append(...releases.map((release) => element("option", release)));
+  find("#play").model.append(...models.map((model) => element("option", model.name)));
   const given = new URLSearchParams(location.search);
-  if (releases.includes(given.get("vllm"))) find("#release").value = given.get("vllm");
+  if (given.has("embed")) document.body.classList.add("embed");
   await play();
-  if (given.get("q")) ask(given.get("q").slice(0, 8000));
+  if (given.get("a")) await reopen(given.get("a"));
+  else if (given.get("q")) await ask(given.get("q").slice(0, QUESTION_CHARS));
 }
 
-find("#language").addEventListener("click", () => { language = language === "en" ? "zh" : "en"; say(); play(); });
+find("#language").addEventListener("click", () => {
+  language = language === "en" ? "zh" : "en";
+  speak();
+  play();
+});
 find("#ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const question = find("#question").value.trim();
+  if (!question || busy) return;
   find("#question").value = "";
-  if (question) ask(question);
+  ask(question);
 });
 find("#question").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); find("#ask").requestSubmit(); }
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    find("#ask").requestSubmit();
+  }
 });
-find("#again").addEventListener("click", () => { talk = []; find("#talk").replaceChildren(); find("#question").focus(); });
+find("#again").addEventListener("click", () => {
+  talk = [];
+  history.replaceState(null, "", "/");
+  find("#talk").replaceChildren();
+  find("#state").textContent = "";
+  find("#examples").hidden = false;
+  find("#question").focus();
+});
 find("#source button").addEventListener("click", () => find("#source").close());
 find("#play").addEventListener("input", play);
+find("#play").addEventListener("submit", (event) => event.preventDefault());
 find("#release").addEventListener("change", play);
-start();
+addEventListener("keydown", (event) => { if (event.key === "Escape") find("#peek").hidden = true; });
+start().catch((error) => { find("#state").textContent = say("failed") + error.message; });

@@ -1,22 +1,6 @@
 // A small Markdown subset built with DOM calls only: nothing in a text can become markup, a link or an image.
 const INLINE = /(\*\*[^*]+\*\*|`[^`]+`|\[\d{1,3}\])/;
-
-function inline(parent, text, onCite) {
-  for (const part of text.split(INLINE)) {
-    if (/^\*\*.+\*\*$/.test(part)) {
-      parent.append(element("strong", part.slice(2, -2)));
-    } else if (/^`.+`$/.test(part)) {
-      parent.append(element("code", part.slice(1, -1)));
-    } else if (/^\[\d+\]$/.test(part)) {
-      const button = element("button", part, "cite");
-      button.type = "button";
-      button.addEventListener("click", () => onCite(Number(part.slice(1, -1))));
-      parent.append(button);
-    } else {
-      parent.append(part);
-    }
-  }
-}
+const RULE = /^\s*\|?[\s:|-]+\|?\s*$/;
 
 export function element(name, text = "", className = "") {
   const made = document.createElement(name);
@@ -25,70 +9,85 @@ export function element(name, text = "", className = "") {
   return made;
 }
 
-function cells(line) {
-  return line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+export function button(text, onClick, className = "") {
+  const made = element("button", text, className);
+  made.type = "button";
+  made.addEventListener("click", onClick);
+  return made;
 }
 
-function table(lines, onCite) {
+function inline(parent, text, cite) {
+  for (const part of text.split(INLINE)) {
+    if (/^\*\*.+\*\*$/.test(part)) {
+      const strong = element("strong");
+      inline(strong, part.slice(2, -2), cite);
+      parent.append(strong);
+    } else if (/^`.+`$/.test(part)) parent.append(element("code", part.slice(1, -1)));
+    else if (/^\[\d+\]$/.test(part)) parent.append(cite(Number(part.slice(1, -1))));
+    else parent.append(part);
+  }
+  return parent;
+}
+
+const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+
+function table(lines, cite) {
   const made = element("table");
-  lines.filter((line) => !/^\s*\|?[\s:|-]+\|?\s*$/.test(line)).forEach((line, row) => {
+  const rows = lines.filter((line) => !RULE.test(line));
+  rows.forEach((line, row) => {
     const tr = element("tr");
     for (const cell of cells(line)) {
-      const td = element(row === 0 ? "th" : "td");
-      inline(td, cell, onCite);
-      tr.append(td);
+      const box = element(row === 0 ? "th" : "td");
+      if (row === 0) box.scope = "col";
+      tr.append(inline(box, cell, cite));
     }
     made.append(tr);
   });
-  return made;
+  const scroll = element("div", "", "scroll");
+  scroll.tabIndex = 0;
+  scroll.setAttribute("role", "group");
+  scroll.setAttribute("aria-label", cells(rows[0] ?? "").join(", "));
+  scroll.append(made);
+  return scroll;
 }
 
-function list(lines, ordered, onCite) {
-  const made = element(ordered ? "ol" : "ul");
-  for (const line of lines) {
-    const item = element("li");
-    inline(item, line.replace(/^\s*(?:[-*]|\d+\.)\s+/, ""), onCite);
-    made.append(item);
-  }
+const list = (name, mark) => (lines, cite) => {
+  const made = element(name);
+  for (const line of lines) made.append(inline(element("li"), line.replace(mark, ""), cite));
   return made;
-}
+};
 
 const KINDS = [
-  [/^\s*\|/, (lines, cite) => table(lines, cite)],
-  [/^\s*[-*]\s+/, (lines, cite) => list(lines, false, cite)],
-  [/^\s*\d+\.\s+/, (lines, cite) => list(lines, true, cite)],
-  [/^\s*>/, (lines, cite) => {
-    const made = element("blockquote");
-    inline(made, lines.map((line) => line.replace(/^\s*>\s?/, "")).join("\n"), cite);
-    return made;
-  }],
+  [/^\s*\|/, table],
+  [/^\s*[-*]\s+/, list("ul", /^\s*[-*]\s+/)],
+  [/^\s*\d+\.\s+/, list("ol", /^\s*\d+\.\s+/)],
+  [/^\s*>/, (lines, cite) => inline(element("blockquote"), lines.map((line) => line.replace(/^\s*>\s?/, "")).join("\n"), cite)],
+  [/^\s*#{1,6}\s/, (lines, cite) => inline(element("h3"), lines.join(" ").replace(/^\s*#+\s+/, ""), cite)],
 ];
+const FENCE = /^\s*(```+|~~~+)/;
+const kindOf = (line) => KINDS.find(([pattern]) => pattern.test(line));
 
-export function render(parent, text, onCite) {
+// Renders `text` into `parent`; `cite(number)` gives the node that stands for [number].
+export function render(parent, text, cite) {
   parent.replaceChildren();
   const lines = text.split("\n");
-  for (let at = 0; at < lines.length;) {
-    const fence = /^\s*(```+|~~~+)/.exec(lines[at]);
+  for (let at = 0; at < lines.length; ) {
+    const fence = FENCE.exec(lines[at]);
+    let end = at + 1;
     if (fence) {
-      let end = at + 1;
       while (end < lines.length && !lines[end].trim().startsWith(fence[1])) end += 1;
-      parent.append(element("pre", lines.slice(at + 1, end).join("\n")));
+      const block = element("pre", lines.slice(at + 1, end).join("\n"));
+      block.tabIndex = 0;
+      parent.append(block);
       at = end + 1;
       continue;
     }
-    const kind = KINDS.find(([pattern]) => pattern.test(lines[at]));
-    let end = at + 1;
-    const same = (line) => (kind ? kind[0].test(line) : line.trim() && !KINDS.some(([pattern]) => pattern.test(line)) && !/^\s*(```|~~~|#)/.test(line));
+    const kind = kindOf(lines[at]);
+    const same = (line) => (kind ? kind[0].test(line) : line.trim() && !kindOf(line) && !FENCE.test(line));
     while (end < lines.length && same(lines[end])) end += 1;
     const block = lines.slice(at, end);
-    if (kind) {
-      parent.append(kind[1](block, onCite));
-    } else if (block.join("").trim()) {
-      const heading = /^(#{1,6})\s+(.*)/.exec(block[0]);
-      const made = element(heading ? "h3" : "p");
-      inline(made, heading ? [heading[2], ...block.slice(1)].join("\n") : block.join("\n"), onCite);
-      parent.append(made);
-    }
+    if (kind) parent.append(kind[1](block, cite));
+    else if (block.join("").trim()) parent.append(inline(element("p"), block.join("\n"), cite));
     at = end;
   }
 }

@@ -1,0 +1,31 @@
+// Every word of the page, in both languages.
+export const WORDS = {
+  en: {
+    tagline: "How vLLM spreads a model over GPUs: computed, cited, checked.", skip: "Skip to the question", settings: "Settings",
+    release: "vLLM", ask: "Ask", question: "Your question", send: "Ask", newTalk: "New conversation", hint: "Enter asks, Shift+Enter starts a line.",
+    playground: "Layout playground", model: "Model", own: "my own numbers", experts: "Experts", layers: "Layers", placement: "Placement",
+    close: "Close", open: "Open the source", working: "Looking it up …", ready: "The answer is there.", failed: "That did not work: ",
+    sources: "Sources", helped: "This helped", wrong: "Something is wrong", what: "What is wrong? (optional)", tell: "Send", thanks: "Thank you, noted.",
+    share: "Copy link to this answer", copied: "Link copied.", play: "Open in the playground", stage: "Stage", slice: "slice",
+    token: "This server asks for a token", tokenWhy: "Bearer token", use: "Use it", more: (n) => `and ${n} more ranks`,
+    status: { unsure: "Not sure", out_of_scope: "Outside my subject", refused: "Refused" },
+    unchecked: (v) => `The rules of vLLM ${v} have not been checked against its source.`,
+    sum: (t, e) => `${t.total_ranks} GPU${t.total_ranks > 1 ? "s" : ""}; ${t.moe.use_ep ? `EP size ${t.moe.ep_size}` : "EP off"}${e ? `; ${e} experts per rank` : ""}.`,
+    diagram: "Diagram: ",
+    examples: ["tp=2 pp=4 with EP: how are 256 experts split over 8 GPUs?", "Why is there no flag for the EP size?", "What does data parallel do for a MoE model?"],
+  },
+  zh: {
+    tagline: "vLLM 如何把模型切到多张 GPU 上：算出来、有出处、核对过。", skip: "跳到提问框", settings: "设置",
+    release: "vLLM", ask: "提问", question: "你的问题", send: "提问", newTalk: "新对话", hint: "回车提问，Shift+回车换行。",
+    playground: "布局试验台", model: "模型", own: "自己填数字", experts: "专家数", layers: "层数", placement: "放置方式",
+    close: "关闭", open: "打开来源", working: "正在查找……", ready: "回答好了。", failed: "没有成功：",
+    sources: "来源", helped: "有帮助", wrong: "有问题", what: "哪里不对？（可不填）", tell: "发送", thanks: "谢谢，已记录。",
+    share: "复制本回答的链接", copied: "链接已复制。", play: "在试验台中打开", stage: "阶段", slice: "切片",
+    token: "此服务器需要令牌", tokenWhy: "Bearer 令牌", use: "使用", more: (n) => `另有 ${n} 个 rank`,
+    status: { unsure: "不确定", out_of_scope: "不在我的范围内", refused: "已拒绝" },
+    unchecked: (v) => `vLLM ${v} 的规则尚未与其源码核对。`,
+    sum: (t, e) => `共 ${t.total_ranks} 张 GPU；${t.moe.use_ep ? `EP 大小 ${t.moe.ep_size}` : "未启用 EP"}${e ? `；每个 rank ${e} 个专家` : ""}。`,
+    diagram: "布局图：",
+    examples: ["tp=2 pp=4 开了 EP，256 个专家在 8 张卡上怎么分？", "为什么没有设置 EP 大小的参数？", "MoE 模型用数据并行有什么用？"],
+  },
+};
