@@ -1,18 +1,21 @@
 """A case: one question, what a right answer must and must not say, and where the fact stands.
 
-The file format is one JSON object a line, the same for our own sets and for outside files. A new case needs no more
-than `id`, `question`, `must_match` and `reference`; everything else has a default.
+One JSON object a line, the same for our own sets and for outside files. A new case needs `id`, `question`, `must_match`
+and `reference`; copy a line, change it and run `shardwise eval --check`, which refuses a wrong one with a sentence.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from knowledge.errors import BadInputError
+from knowledge.topology import compute
+from knowledge.topology.layout import Layout
 from knowledge.types import Question, Turn
 
 if TYPE_CHECKING:
@@ -22,15 +25,25 @@ if TYPE_CHECKING:
     from knowledge.ports import Corpus
 
 _CJK = re.compile(r"[\u4e00-\u9fff]")
+_LATIN = 20  # letters; a Chinese reference may be nothing but "EP rank 3"
+_DECLINED = ("offtopic",)  # categories where the right thing is not to answer, unless `status` says otherwise
 
 
 class Place(BaseModel):
-    """Where a fact stands in the release; `anchor` is a string that one of the lines holds."""
+    """Where a fact stands in the release: a line that holds `anchor`, or one of `lines`, or the whole file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
     anchor: str = ""
     lines: tuple[int, ...] = ()
+
+    def at(self, corpus: Corpus | None) -> tuple[int, ...]:
+        """Return the lines of the fact in a release; without a corpus, those that the case names."""
+        if self.lines or corpus is None or not self.anchor:
+            return self.lines
+        document = corpus.document(self.path)
+        text = document.text if document else ""
+        return tuple(number for number, line in enumerate(text.split("\n"), start=1) if self.anchor in line)
 
 
 class Said(BaseModel):
@@ -42,7 +55,11 @@ class Said(BaseModel):
 
 
 class Case(BaseModel):
-    """One question with what is expected; patterns are regular expressions, matched without regard to case."""
+    """One question with what is expected; patterns are regular expressions, matched without regard to case.
+
+    `layout` holds the sizes that the question fixes, as keys of `shardwise topo --jsonl`, and `expect` what its topology
+    must come to, by path (`moe.ep_size`, `ranks.5.experts`). `planted` is hostile text that retrieval will bring along.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
@@ -56,8 +73,10 @@ class Case(BaseModel):
     must_not_match: tuple[str, ...] = ()
     gold: tuple[Place, ...] = ()
     layout: dict[str, Any] = Field(default_factory=dict)
+    expect: dict[str, Any] = Field(default_factory=dict)
     numeric: dict[str, Any] | bool | None = None
-    status: Literal["", "answered", "unsure", "out_of_scope", "refused"] = ""
+    status: Literal["", "answered", "unsure", "out_of_scope", "refused", "declined"] = ""
+    planted: str = ""
     reference: str = ""
     seed: bool = False
     source_url: str | None = None
@@ -66,15 +85,16 @@ class Case(BaseModel):
     @classmethod
     def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
-            re.compile(pattern)
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"the pattern {pattern!r} does not compile: {error}") from error
         return patterns
 
     @property
     def declines(self) -> bool:
         """Whether the right thing to do is not to answer."""
-        if self.status:
-            return self.status != "answered"
-        return self.category == "offtopic"
+        return self.status != "answered" if self.status else self.category in _DECLINED
 
     def asked(self, version: str = "") -> Question:
         """Return the question as the engine takes it."""
@@ -84,15 +104,12 @@ class Case(BaseModel):
 
 def read_cases(path: Path) -> list[Case]:
     """Read a file of cases; a wrong line is refused with its number and the reason."""
-    return [_parse(line, f"{path.name}:{number}") for number, line in _lines(path)]
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path} cannot be read as a case file: {error}") from error
-    return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    return [_parse(line, f"{path.name}:{number}") for number, line in lines]
 
 
 def _parse(line: str, place: str) -> Case:
@@ -101,27 +118,60 @@ def _parse(line: str, place: str) -> Case:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise BadInputError(f"{place}: {field}: {first['msg']}; compare with the line above it.") from error
-    except re.error as error:
-        raise BadInputError(f"{place}: a pattern does not compile: {error}.") from error
+        raise BadInputError(f"{place}: {field}: {first['msg']}; compare it with another line of the file.") from error
 
 
 def problems(case: Case, corpus: Corpus | None) -> Iterator[str]:
-    """Say what is wrong with a case: a place that is not there, a reference that fails its own patterns."""
-    if not case.must_match and not case.declines and not case.layout:
-        yield "nothing is expected: give must_match, layout or status"
+    """Say what is wrong with a case, each thing in a sentence's worth of words."""
+    if not case.must_match and not case.declines and not case.expect and not case.must_not_match:
+        yield "nothing is expected: give must_match, expect or status"
     if case.lang == "zh" and not _CJK.search(case.question):
         yield "lang is zh, but the question holds no Chinese"
-    for pattern in case.must_match:
-        if case.reference and not re.search(pattern, case.reference, re.IGNORECASE):
-            yield f"the reference does not say {pattern!r}"
-    for pattern in case.must_not_match:
-        if case.reference and re.search(pattern, case.reference, re.IGNORECASE):
-            yield f"the reference says the forbidden {pattern!r}"
-    if not case.reference and not case.declines:
+    if not case.reference:
         yield "there is no reference answer"
+    else:
+        yield from _failing_reference(case)
+    if case.expect:
+        yield from _other_topology(case)
     if corpus is not None:
         yield from _missing_places(case, corpus)
+
+
+def _failing_reference(case: Case) -> Iterator[str]:
+    for pattern in case.must_match:
+        if not re.search(pattern, case.reference, re.IGNORECASE):
+            yield f"the reference does not say {pattern!r}"
+    for pattern in case.must_not_match:
+        if re.search(pattern, case.reference, re.IGNORECASE):
+            yield f"the reference says the forbidden {pattern!r}"
+    latin = len(re.findall(r"[A-Za-z]", case.reference))
+    if (case.lang == "en" and _CJK.search(case.reference)) or (
+        case.lang == "zh" and latin > _LATIN and not _CJK.search(case.reference)
+    ):
+        yield f"the reference is not in {case.lang}"
+
+
+def _other_topology(case: Case) -> Iterator[str]:
+    try:
+        topology = json.loads(json.dumps(compute(Layout(**case.layout)).to_dict()))
+    except (TypeError, BadInputError) as error:
+        yield f"the layout cannot be computed: {error}"
+        return
+    for path, value in case.expect.items():
+        if (found := at(topology, path)) != value:
+            yield f"the calculator gives {path} = {found!r}, not {value!r}"
+
+
+def at(tree: Any, path: str) -> Any:
+    """Follow `ranks.5.experts` into JSON; None where it leads nowhere."""
+    for part in path.split("."):
+        if isinstance(tree, dict):
+            tree = tree.get(part)
+        elif isinstance(tree, list | tuple) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            return None
+    return tree
 
 
 def _missing_places(case: Case, corpus: Corpus) -> Iterator[str]:
@@ -130,15 +180,23 @@ def _missing_places(case: Case, corpus: Corpus) -> Iterator[str]:
         if document is None:
             yield f"{place.path} is not in the index of vLLM {corpus.release}"
         elif place.anchor and place.anchor not in document.text:
-            yield f"{place.path} does not hold {place.anchor!r}"
+            yield f"{place.path} does not hold {place.anchor!r} in vLLM {corpus.release}"
+        elif place.lines and max(place.lines) > document.text.count("\n") + 1:
+            yield f"{place.path} has no line {max(place.lines)} in vLLM {corpus.release}"
 
 
 def duplicates(cases: Iterable[Case]) -> list[str]:
-    """Return ids that occur more than once."""
-    seen: set[str] = set()
-    return [case.id for case in cases if case.id in seen or seen.add(case.id)]  # type: ignore[func-returns-value]
+    """Return the ids that occur more than once, and those that ask the same in the same conversation and release."""
+    cases = list(cases)
+    ids = Counter(case.id for case in cases)
+    asked = Counter(_asked(case) for case in cases)
+    return sorted({case.id for case in cases if ids[case.id] > 1 or asked[_asked(case)] > 1})
+
+
+def _asked(case: Case) -> tuple[object, ...]:
+    return case.question, case.history, case.vllm_version, case.planted
 
 
 def dumps(case: Case) -> str:
     """Write a case as one line, defaults left out."""
-    return json.dumps(case.model_dump(exclude_defaults=True), ensure_ascii=False)
+    return json.dumps(case.model_dump(exclude_defaults=True, mode="json"), ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.report import latency, score_of
@@ -10,29 +11,31 @@ from knowledge.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from evals.run import Result
+
+FILE = Path(__file__).parent / "gate.toml"
+_LATENCY = "max_p99_ms"
 
 
 def thresholds(path: Path) -> dict[str, dict[str, float]]:
     """Read the gate's file: a table for `all`, for a language or for a category, each with least values by score."""
     try:
         read = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        return {group: {name: float(value) for name, value in table.items()} for group, table in read.items()}
+    except (OSError, ValueError, AttributeError) as error:
         raise BadInputError(f"{path} cannot be read as thresholds: {error}") from error
-    return {group: {name: float(value) for name, value in table.items()} for group, table in read.items()}
 
 
 def fallen(results: Sequence[Result], least: dict[str, dict[str, float]]) -> Iterator[str]:
-    """Name every score that is below its threshold, with both figures."""
+    """Name every score that is below its threshold, with both figures; a group that no result is in cannot fall."""
     for group, table in least.items():
         chosen = [one for one in results if group in ("all", one.lang, one.category)]
         for name, threshold in table.items():
-            if not chosen:
-                continue
-            if name == "max_p99_ms":
-                if (p99 := latency(chosen)[1]) > threshold:
-                    yield f"{group} {name}: {p99:.0f} ms, at most {threshold:.0f}"
+            if name == _LATENCY:
+                if (slowest := latency(chosen)[1]) > threshold:
+                    yield f"{group} {name}: {slowest:.0f} ms, at most {threshold:.0f}"
             elif (found := score_of(chosen, name)) and found.value < threshold:
                 yield f"{group} {name}: {found.value:.3f}, at least {threshold:.3f}"
+    if crashed := [one.id for one in results if one.error]:
+        yield f"all crashed: {', '.join(crashed[:5])}"

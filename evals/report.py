@@ -1,17 +1,21 @@
-"""A run as people read it: one self-contained HTML page and the same as Markdown, compared with an earlier run."""
+"""A run as people read it: tables, what changed since an earlier run, Markdown and JUnit; `page.py` writes the HTML."""
 
 from __future__ import annotations
 
 import html
+import os
+import platform
 import statistics
+import subprocess
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
+from evals.intervals import Mean, difference, mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from evals.run import Result
 
@@ -20,50 +24,53 @@ SCORES = (
     "facts",
     "no_wrong_claim",
     "numeric",
+    "language",
+    "abstention",
     "citation_place",
+    "citation_quote",
     "citation_precision",
     "citation_recall",
     "names_exist",
-    "language",
-    "abstention",
+    "hit@5",
+    "hit@10",
+    "ndcg@10",
+    "mrr",
 )
-_RESAMPLES = 1_000
 _WORST = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
-    """A mean with its 95 % bootstrap interval over n cases."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        """Write it as a table cell."""
-        return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
-
-
-@dataclass(frozen=True, slots=True)
 class About:
-    """What made a run: the command, the commit, the machine, the release."""
+    """What made a run: the command, the commit, the machine, the releases."""
 
     command: str
     commit: str
     machine: str
-    release: str
+    releases: str
     date: str
 
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        return f"vLLM {self.releases}; {self.date}, commit {self.commit}, {self.machine}."
 
-def mean(values: Sequence[float], seed: int = 0) -> Mean | None:
-    """Return the mean and its percentile bootstrap interval; None when nothing applies."""
-    if not values:
-        return None
-    array = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(seed).integers(0, len(array), (_RESAMPLES, len(array)))
-    low, high = np.percentile(array[draws].mean(axis=1), [2.5, 97.5])
-    return Mean(float(array.mean()), float(low), float(high), len(array))
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What two runs of the same cases differ in."""
+
+    better: list[str]
+    worse: list[str]
+    by_score: dict[str, Mean]
+
+
+def about(command: str, results: Sequence[Result]) -> About:
+    """Describe this run; paths of this machine are left out of the command."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    words = [word.rsplit("/", 1)[-1] if word.startswith("/") else word for word in command.split(" ")]
+    releases = ", ".join(sorted({result.version for result in results if result.version}))
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, no GPU used"
+    commit = found.stdout.strip() or "unknown"
+    return About(" ".join(words), commit, machine, releases, datetime.now(UTC).date().isoformat())
 
 
 def by(results: Sequence[Result], key: Callable[[Result], str]) -> dict[str, list[Result]]:
@@ -85,119 +92,118 @@ def latency(results: Sequence[Result]) -> tuple[float, float]:
     return statistics.median(times), times[min(len(times) - 1, int(len(times) * 0.99))]
 
 
-def table(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    """Return the headline table: a row for all, each language and each category."""
+def groups_of(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Return the rows of the headline table: all, each language, each category."""
     groups = {"all": list(results)}
-    groups |= by(results, lambda result: f"language {result.lang}")
-    groups |= by(results, lambda result: f"category {result.category}")
-    header = ["", "n", *SCORES, "p50 ms"]
-    rows = []
-    for name, group in groups.items():
-        cells = [str(score_of(group, one) or "-") for one in SCORES]
-        rows.append([name, str(len(group)), *cells, f"{latency(group)[0]:.0f}"])
-    return header, rows
+    groups |= {f"language {name}": group for name, group in by(results, lambda one: one.lang).items()}
+    return groups | by(results, lambda one: one.category)
 
 
-def changes(results: Sequence[Result], before: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """Return the ids that became right and those that became wrong since an earlier run."""
-    was = {result.id: result.value("correct") for result in before}
-    better = [one.id for one in results if one.value("correct") == 1 and was.get(one.id) == 0]
-    worse = [one.id for one in results if one.value("correct") == 0 and was.get(one.id) == 1]
-    return sorted(better), sorted(worse)
+def table(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
+    """Return the headline table's header and rows; a score that applies nowhere has no column."""
+    names = [name for name in SCORES if score_of(results, name)]
+    rows = [_row(name, group, names) for name, group in groups_of(results).items()]
+    return ["", "n", *names, "p50 ms", "p99 ms"], rows
+
+
+def _row(name: str, group: Sequence[Result], scores: Sequence[str]) -> list[str]:
+    cells = [str(score_of(group, one) or "-") for one in scores]
+    median, slowest = latency(group)
+    return [name, str(len(group)), *cells, f"{median:.0f}", f"{slowest:.0f}"]
+
+
+def changes(results: Sequence[Result], before: Sequence[Result]) -> Changes:
+    """Compare two runs case by case, over the cases that both hold."""
+    was = {result.id: result for result in before}
+    pairs = [(one, was[one.id]) for one in results if one.id in was]
+    better = sorted(new.id for new, old in pairs if (new.value("correct") or 0) > (old.value("correct") or 0))
+    worse = sorted(new.id for new, old in pairs if (new.value("correct") or 0) < (old.value("correct") or 0))
+    by_score = {}
+    for name in SCORES:
+        both = [(a, b) for new, old in pairs if (a := new.value(name)) is not None and (b := old.value(name)) is not None]
+        if found := difference([a for a, _ in both], [b for _, b in both]):
+            by_score[name] = found
+    return Changes(better, worse, by_score)
 
 
 def worst(results: Sequence[Result]) -> list[Result]:
-    """Return the cases that failed, those with the fewest facts first."""
+    """Return the cases that failed, crashes first, then those with the fewest facts."""
     failed = [result for result in results if result.value("correct") == 0]
-    return sorted(failed, key=lambda one: (one.value("facts") or 0.0, one.id))
+    return sorted(failed, key=lambda one: (not one.error, one.value("facts") or 0.0, one.id))
 
 
 def reasons(result: Result) -> str:
     """Say in one line why a case failed."""
-    parts = [
-        f"{name}: {one.reason}" for name, one in result.scores.items() if one.value is not None and one.value < 1 and one.reason
-    ]
-    return result.error or " | ".join(part for part in parts if not part.startswith("correct"))
+    decided = (one for name, one in result.scores.items() if name != "correct" and one.value is not None and one.value < 1)
+    return result.error or " | ".join(f"{one.name}: {one.reason}" for one in decided if one.reason)
 
 
-def markdown(results: Sequence[Result], about: About, before: Sequence[Result] = ()) -> str:
+def cost(results: Sequence[Result]) -> str:
+    """Say what the answers cost: tokens of a model where one reported them, and the length people must read."""
+    length = statistics.median([len(result.text) for result in results] or [0])
+    tokens = sum(result.tokens for result in results)
+    return f"Median answer {length:.0f} characters; " + (f"{tokens} model tokens." if tokens else "no model was called.")
+
+
+def markdown(results: Sequence[Result], made: About, before: Sequence[Result] = (), judged: Sequence[Result] = ()) -> str:
     """Write the report as Markdown."""
-    header, rows = table(results)
     lines = [
-        f"vLLM {about.release}, {len(results)} answers, {about.date}, commit {about.commit}, {about.machine}.",
-        f"Made by `{about.command}`. Mean with its 95 % bootstrap interval.",
+        f"{len(results)} answers. {made}",
+        f"Made by `{made.command}`. Mean with its 95 % bootstrap interval. {cost(results)}",
         "",
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        *grid(*table(results)),
     ]
+    if judged:
+        lines += ["", f"Judged by a model, apart from all of the above: right {score_of(judged, 'judged') or '-'}."]
     if before:
-        better, worse = changes(results, before)
-        lines += ["", f"Since the earlier run: {len(better)} became right, {len(worse)} became wrong."]
-        lines += [f"- now wrong: {name}" for name in worse]
-    failed = worst(results)
-    if failed:
-        lines += ["", f"Failed ({len(failed)}), worst first:"]
+        lines += ["", *_since(changes(results, before))]
+    if failed := worst(results):
+        lines += ["", f"Wrong ({len(failed)}), worst first:"]
         lines += [f"- `{one.id}` {reasons(one)[:300]}" for one in failed[:_WORST]]
     return "\n".join(lines) + "\n"
 
 
-_STYLE = """
-:root{color-scheme:light dark;--line:#8884;--bar:#2f6fde;--soft:#8882}
-body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;display:block;overflow-x:auto}
-td,th{border-bottom:1px solid var(--line);padding:.3rem .6rem;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}
-details{border:1px solid var(--line);border-radius:8px;padding:.5rem .8rem;margin:.5rem 0}summary{cursor:pointer}
-pre{white-space:pre-wrap;background:var(--soft);padding:.6rem;border-radius:6px}rect{fill:var(--bar)}text{fill:currentColor;font-size:12px}
-"""
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write a table as lines of Markdown."""
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
 
 
-def page(results: Sequence[Result], about: About, before: Sequence[Result] = ()) -> str:
-    """Write the report as one HTML page that needs nothing else."""
-    header, rows = table(results)
-    escaped = html.escape
-    head = "".join(f"<th>{escaped(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    since = ""
-    if before:
-        better, worse = changes(results, before)
-        names = escaped(", ".join(worse))
-        since = f"<p>Since the earlier run: {len(better)} became right, {len(worse)} became wrong. {names}</p>"
-    cases = "".join(_details(one) for one in worst(results)) or "<p>Nothing.</p>"
-    made = f"vLLM {about.release}, {len(results)} answers, {about.date}, commit {about.commit}, {about.machine}."
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Shardwise evals</title><style>{_STYLE}</style><h1>Shardwise evals</h1>"
-        f"<p>{escaped(made)} Made by <code>{escaped(about.command)}</code>.</p>{since}"
-        f"<h2>Right, by category</h2>{_bars(results)}<h2>All scores</h2><p>Mean with its 95 % bootstrap interval.</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f"<h2>What failed, worst first</h2>{cases}</html>"
-    )
+def _since(changed: Changes) -> list[str]:
+    lines = [f"Since the earlier run {len(changed.better)} became right and {len(changed.worse)} became wrong."]
+    lines += [f"- now wrong: `{name}`" for name in changed.worse[:_WORST]]
+    moved = {name: one for name, one in changed.by_score.items() if one.low > 0 or one.high < 0}
+    return lines + [f"- {name}: {one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for name, one in moved.items()]
 
 
-def _bars(results: Sequence[Result]) -> str:
-    groups = by(results, lambda result: f"{result.category} {result.lang}")
-    means = [(name, found) for name, group in groups.items() if (found := score_of(group, "correct"))]
-    drawn = "".join(
-        f'<text x="0" y="{22 * row + 15}">{html.escape(name)} (n={one.n})</text>'
-        f'<rect x="190" y="{22 * row + 4}" width="{one.value * 400:.0f}" height="14" rx="3"/>'
-        f'<text x="{200 + one.value * 400:.0f}" y="{22 * row + 15}">{one.value:.2f}</text>'
-        for row, (name, one) in enumerate(means)
-    )
-    size = f'width="660" height="{22 * len(means) + 6}"'
-    return f'<svg role="img" aria-label="Share of right answers by category" {size}>{drawn}</svg>'
-
-
-def _details(result: Result) -> str:
-    places = "".join(
-        f"<li>[{one['number']}] {html.escape(one['path'])} L{one['start_line']}-{one['end_line']}</li>"
-        for one in result.citations
-    )
-    return (
-        f"<details><summary><b>{html.escape(result.id)}</b> {html.escape(result.question[:140])}</summary>"
-        f"<p>{html.escape(reasons(result))}</p><pre>{html.escape(result.text)}</pre><ul>{places}</ul></details>"
-    )
+def results_page(runs: Mapping[str, Sequence[Result]], made: About, ablation: str) -> str:
+    """Write `RESULTS.md`: the engine beside the baselines, the engine by language and category, the retrieval."""
+    names = SCORES[:11]
+    beside = [
+        [name, str(len(group)), *(str(score_of(group, one) or "-") for one in names), f"{latency(group)[0]:.0f}"]
+        for name, group in runs.items()
+        if group
+    ]
+    engine = runs["engine"]
+    lines = [
+        "# Results",
+        "",
+        f"Generated by `{made.command}`, not edited. {made} {cost(engine)}",
+        "Every mean has its 95 % bootstrap interval. The same cases and scorers for everyone; RunLLM answered only the",
+        "conversation, so its row has those cases alone, in our words.",
+        "",
+        "## The engine and the baselines",
+        "",
+        *grid(["", "n", *names, "p50 ms"], beside),
+        "",
+        "## The engine by language and category",
+        "",
+        *grid(*table(engine)),
+        "",
+        "## Retrieval, each stage off in turn",
+        "",
+        ablation.rstrip(),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def junit(results: Sequence[Result]) -> str:
@@ -213,4 +219,5 @@ def junit(results: Sequence[Result]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{html.escape(text)}"'
+    plain = "".join(letter for letter in text if letter >= " " or letter in "\t\n")
+    return f'"{html.escape(plain)}"'

@@ -4,43 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import json
-import platform
-import subprocess
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from evals.case import Case
-    from evals.run import Result
-    from knowledge.ports import Corpus
+    from evals.run import Result, World
     from knowledge.settings import Settings
 
-_GATE = Path(__file__).parents[3] / "evals" / "gate.toml"
+_FILE = click.Path(path_type=Path)
+_THERE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.command()
-@click.option("--suite", default="all", show_default=True, help="all, smoke, conformance[-smoke], or a file of evals/cases.")
-@click.option("--cases", "case_file", type=click.Path(path_type=Path, exists=True), help="A case file from outside.")
+@click.group(invoke_without_command=True)
+@click.option("--suite", default="all", show_default=True, help="all, smoke, retrieval, or a file of evals/cases by its name.")
+@click.option("--cases", "case_file", type=_THERE, help="A case file from outside, instead of a suite.")
+@click.option("--against", default="engine", show_default=True, help="Who answers: engine, or a baseline: bm25, stock, runllm.")
+@click.option("--model", default="", help="Answer with this chat model, as SHARDWISE_MODEL does.")
 @click.option("--vllm", default="", help="Ask for this release instead of each case's own.")
 @click.option("--repeat", default=1, show_default=True, help="How often each case is asked.")
-@click.option("--parallel", default=4, show_default=True, help="How many cases are under way at once.")
-@click.option("--journal", type=click.Path(path_type=Path), help="Record results here; what it holds is not run again.")
-@click.option("--compare", type=click.Path(path_type=Path, exists=True), help="An earlier journal to compare with.")
-@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write the report as one HTML page.")
-@click.option("--junit", "junit_file", type=click.Path(path_type=Path), help="Write the results as JUnit XML.")
+@click.option("--parallel", default=2, show_default=True, help="How many cases are under way at once.")
+@click.option("--journal", type=_FILE, help="Record results here; what it already holds is not run again.")
+@click.option("--compare", type=_THERE, help="The journal of an earlier run to compare with.")
+@click.option("--html", "html_file", type=_FILE, help="Write the report as one HTML page.")
+@click.option("--junit", "junit_file", type=_FILE, help="Write the results as JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of Markdown.")
 @click.option("--gate", is_flag=True, help="Exit 1 with the names of the scores below evals/gate.toml.")
 @click.option("--check", is_flag=True, help="Only check the cases: places exist, references pass their own patterns.")
+@click.option("--judge", is_flag=True, help="Add the scores of the configured model, kept apart from all others.")
+@click.pass_context
 def command(
+    context: click.Context,
     suite: str,
     case_file: Path | None,
+    against: str,
+    model: str,
     vllm: str,
     repeat: int,
     parallel: int,
@@ -51,107 +55,138 @@ def command(
     as_json: bool,
     gate: bool,
     check: bool,
+    judge: bool,
 ) -> None:
     """Ask the engine every case of a suite and report how right it is.
 
     A new case is one more line in a file of evals/cases: id, question, must_match, reference.
     """
-    if suite.startswith("conformance"):
-        from bot.channels.cli.conformance import run
-
-        run(vllm, smoke=suite == "conformance-smoke")
+    if context.invoked_subcommand:
         return
-    from evals import report, suites
+    from evals import gate as gates
+    from evals import page, report, suites
     from evals.case import read_cases
-    from evals.gate import fallen, thresholds
+    from evals.run import read_journal
 
+    settings = _settings(model, vllm)
+    if suite == "retrieval":
+        click.echo(_ablation(settings, read_cases(case_file) if case_file else suites.load("all")))
+        return
     cases = read_cases(case_file) if case_file else suites.load(suite)
     if check:
-        _check(cases)
+        _check(settings, cases)
         return
-    results = asyncio.run(_run(cases, vllm, repeat, parallel, journal))
-    about = report.About(" ".join(["shardwise", *sys.argv[1:]]), _commit(), _machine(), vllm or "as asked", _today())
-    before = _earlier(compare)
+    results = _run(settings, cases, against, journal, vllm=vllm, repeat=repeat, parallel=parallel)
+    about = report.about(" ".join(["shardwise", *sys.argv[1:]]), results)
+    before = list(read_journal(compare).values())
+    judged = _judged(settings, cases, results) if judge else []
     if html_file:
-        html_file.write_text(report.page(results, about, before), encoding="utf-8")
+        html_file.write_text(page.page(results, about, before, judged), encoding="utf-8")
     if junit_file:
         junit_file.write_text(report.junit(results), encoding="utf-8")
-    if as_json:
-        click.echo(json.dumps([asdict(result) for result in results], ensure_ascii=False))
-    else:
-        click.echo(report.markdown(results, about, before))
-    if gate and (names := list(fallen(results, thresholds(_GATE)))):
+    click.echo(
+        json.dumps([asdict(result) for result in results], ensure_ascii=False)
+        if as_json
+        else report.markdown(results, about, before, judged)
+    )
+    if gate and (names := list(gates.fallen(results, gates.thresholds(gates.FILE)))):
         click.echo("The gate is closed:\n" + "\n".join(f"- {name}" for name in names), err=True)
         sys.exit(1)
 
 
-async def _run(cases: Sequence[Case], vllm: str, repeat: int, parallel: int, journal: Path | None) -> list[Result]:
+@command.command()
+@click.option("--write", type=_FILE, help="Write the drafts to this file instead of standard output.")
+def drafts(write: Path | None) -> None:
+    """Turn what people found wrong into draft cases, for a person to finish."""
+    from bot.channels.cli._common import load_settings
+    from bot.feedback import FeedbackStore
+    from evals.drafts import drafted
+
+    store = FeedbackStore(load_settings())
+    try:
+        lines = "".join(json.dumps(draft, ensure_ascii=False) + "\n" for draft in drafted(store.rows()))
+    finally:
+        store.close()
+    if write:
+        write.write_text(lines, encoding="utf-8")
+    else:
+        click.echo(lines, nl=False)
+
+
+@command.command()
+@click.option("--out", type=_FILE, default=Path("evals/RESULTS.md"), show_default=True, help="Where the page goes.")
+def results(out: Path) -> None:
+    """Write the page of results: the engine and the baselines on our own cases, and the retrieval ablation."""
+    from evals import report, suites
+
+    settings = _settings("", "")
+    cases = suites.load("all")
+    runs = {name: _run(settings, suites.of(cases, name), name, None) for name in ("engine", "bm25", "stock", "runllm")}
+    text = report.results_page(runs, report.about("shardwise eval results", runs["engine"]), _ablation(settings, cases))
+    out.write_text(text, encoding="utf-8")
+    click.echo(f"{out} is written.", err=True)
+
+
+def _settings(model: str, vllm: str) -> Settings:
+    from bot.channels.cli._common import indexed, load_settings
+
+    settings = load_settings()
+    if model:
+        settings = settings.model_copy(update={"model": model})
+    indexed(settings, vllm or None)
+    return settings
+
+
+def _run(
+    settings: Settings,
+    cases: Sequence[Case],
+    against: str,
+    journal: Path | None,
+    *,
+    vllm: str = "",
+    repeat: int = 1,
+    parallel: int = 2,
+) -> list[Result]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from bot.engine import open_engine
+    from evals.baselines import world
     from evals.run import run
-    from ingest.pipeline import ensure_index
-    from knowledge.settings import Settings
 
-    settings = Settings()
-    ensure_index(settings, vllm or None)
-    engine = open_engine(settings)
+    asked: World = world(settings, against)
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("cases", total=len(cases) * repeat)
-        return await run(
+        task = bar.add_task(f"{against}: {len(cases) * repeat} answers", total=len(cases) * repeat)
+        made = run(
             cases,
-            engine,
-            corpus=_corpora(settings),
+            asked,
             version=vllm,
             repeat=repeat,
             parallel=parallel,
             journal=journal,
             progress=lambda: bar.advance(task),
         )
+        return asyncio.run(made)
 
 
-def _corpora(settings: Settings) -> Callable[[str], Corpus | None]:
-    """Return what gives a release's corpus ("" for the newest), None where it is not indexed."""
-    from knowledge.index.retriever import open_retriever
+def _ablation(settings: Settings, cases: Sequence[Case]) -> str:
+    from evals.ablation import ablation
 
-    retriever = open_retriever(settings)
-    known = retriever.releases()
-    return lambda release: retriever.corpus(release or known[0]) if release in ("", *known) else None
+    return ablation(settings, cases, lambda name: click.echo(f"{name} …", err=True))
 
 
-def _check(cases: Sequence[Case]) -> None:
+def _judged(settings: Settings, cases: Sequence[Case], results: Sequence[Result]) -> list[Result]:
+    from evals.judge import judged
+
+    return asyncio.run(judged(settings, cases, results))
+
+
+def _check(settings: Settings, cases: Sequence[Case]) -> None:
+    from evals.baselines import world
     from evals.case import duplicates, problems
-    from ingest.pipeline import ensure_index
-    from knowledge.settings import Settings
 
-    ensure_index(Settings(), None)
-    corpora = _corpora(Settings())
-    wrong = [f"{name}: used twice" for name in duplicates(cases)]
+    corpus = world(settings, "engine").corpus
+    wrong = [f"{name}: the id or the question is used twice." for name in duplicates(cases)]
     for case in cases:
-        wrong += [f"{case.id}: {problem}." for problem in problems(case, corpora(case.vllm_version))]
+        wrong += [f"{case.id}: {problem}." for problem in problems(case, corpus(case.vllm_version))]
     click.echo("\n".join(wrong) or f"{len(cases)} cases are sound.")
     sys.exit(bool(wrong))
-
-
-def _earlier(journal: Path | None) -> list[Result]:
-    from evals.run import result_from
-
-    if journal is None:
-        return []
-    return [result_from(json.loads(line)) for line in journal.read_text(encoding="utf-8").splitlines() if line]
-
-
-def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
-    return found.stdout.strip() or "unknown"
-
-
-def _machine() -> str:
-    import os
-
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
