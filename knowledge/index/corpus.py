@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 from functools import cached_property
@@ -28,6 +29,10 @@ create table symbols(name text, place integer);
 create table evidence(note text, chunk integer);
 create table facts(key text primary key, value text);
 """
+_DEFINITION = re.compile(r"^\s*(?:async def|def|class) (\w+)", re.MULTILINE)
+_FLAG = re.compile(r'add_argument\(\s*"--([\w-]+)"')
+_FIELD = re.compile(r"^    ([a-z]\w+): [^=\n]+=", re.MULTILINE)
+_VARIABLE = re.compile(r'^\s*"(VLLM_\w+)":\s*(?:lambda|env)', re.MULTILINE)
 _INDEXES = """
 create index by_name on names(name);
 create index by_path on chunks(path, start);
@@ -72,7 +77,7 @@ def write_corpus(
             ),
         )
         database.executemany("insert into names values (?,?,?,?)", names)
-        symbols = ((_last(one.heading), place) for place, one in enumerate(chunks) if one.kind == "code")
+        symbols = ((name, place) for place, one in enumerate(chunks) for name in _defined(one))
         database.executemany("insert into symbols values (?,?)", symbols)
         kept = list(notes)
         database.executemany("insert into notes values (?,?)", ((note.id, json.dumps(to_dict(note))) for note in kept))
@@ -82,6 +87,15 @@ def write_corpus(
         database.commit()
     finally:
         database.close()
+
+
+def _defined(chunk: Chunk) -> set[str]:
+    """Return what a chunk of code defines: its symbols by last name, flags, config fields as flags, environment variables."""
+    if chunk.kind != "code":
+        return set()
+    fields = _FIELD.findall(chunk.text) if chunk.path.startswith("vllm/config/") else []
+    flags = {"--" + name.replace("_", "-") for name in (*fields, *_FLAG.findall(chunk.text))}
+    return {_last(chunk.heading), *_DEFINITION.findall(chunk.text), *flags, *_VARIABLE.findall(chunk.text)}
 
 
 def _last(symbol: str) -> str:
@@ -165,11 +179,15 @@ class SqliteCorpus:
 
     def find_symbol(self, name: str) -> list[Chunk]:
         """Return the chunks that define a symbol, given bare or qualified, in the order of the lines."""
-        query = (
-            "select chunks.* from symbols join chunks using (place) where symbols.name=? and (heading=? or heading like ?)"
-            " order by path, start limit 40"
-        )
-        return [self._chunk(row) for row in self._database.execute(query, (_last(name), name, f"%.{name}"))]
+        query = "select chunks.* from symbols join chunks using (place) where symbols.name=? order by path, start limit 200"
+        found = [self._chunk(row) for row in self._database.execute(query, (_last(name),))]
+        outer = name.rpartition(".")[0]  # a short class is one chunk with all its methods
+        fitting = [one for one in found if f".{one.heading}".endswith((f".{name}", f".{outer}" if outer else f".{name}"))]
+        return (fitting or ([] if outer else found))[:40]
+
+    def declared(self, name: str) -> list[int]:
+        """Return the places of the chunks that declare a flag (`--x-y`) or an environment variable."""
+        return [row[0] for row in self._database.execute("select place from symbols where name=? limit 4", (name,))]
 
     def pieces(self, path: str, heading: str) -> list[Chunk]:
         """Return the chunks of a file under one heading or symbol, in the order of the lines."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from knowledge.types import Chunk
 
 LONGEST = 120  # lines of a passage: two pieces of a function, each as long as a chunk may be
+_FAR = 240  # lines; a head farther away introduces something else
 _GAP = 10  # lines between two hits that are still one place: a heading, a short branch
 _LINES = re.compile(r"#L\d+-L\d+$")
 
@@ -41,7 +42,7 @@ def _head(chunk: Chunk, corpus: Corpus) -> Chunk | None:
     for piece in reversed(corpus.pieces(chunk.path, chunk.heading)):
         if piece.end_line < head.start_line <= piece.end_line + _GAP:
             head = piece
-    return None if head is chunk else head
+    return None if head is chunk or chunk.start_line - head.start_line > _FAR else head
 
 
 def _take(found: list[Hit], chunk: Chunk, score: float, corpus: Corpus) -> None:

@@ -22,6 +22,8 @@ _SUBJECT_PATHS = re.compile(
 _PRIOR = 0.06  # these paths are about distribution as a whole, others only in part
 _TESTS = -0.10  # a test repeats a rule's words; the rule itself is the better place
 _MOST_OF_ONE_FILE = 3
+_MOST_THREADS = 2  # they tell of one case each; docs and code state the rule
+_FIRST_FEW, _NEARLY = 5, 0.7
 
 
 def mix(lexical: NDArray[np.float32], dense: Mapping[int, float], notes: Mapping[int, float]) -> NDArray[np.float32]:
@@ -58,11 +60,24 @@ def varied(chunks: Sequence[tuple[Chunk, float]], limit: int) -> list[tuple[Chun
     held: list[tuple[Chunk, float]] = []
     files: dict[str, int] = {}
     seen: set[str] = set()
+    threads = 0
     for chunk, score in chunks:
         fingerprint = re.sub(r"\s+", "", chunk.text)[:400]
         if fingerprint in seen:
             continue
         seen.add(fingerprint)
         files[chunk.path] = files.get(chunk.path, 0) + 1
-        (kept if files[chunk.path] <= _MOST_OF_ONE_FILE else held).append((chunk, score))
-    return [*kept, *held][:limit]
+        threads += chunk.kind == "issue"
+        crowds = files[chunk.path] > _MOST_OF_ONE_FILE or (chunk.kind == "issue" and threads > _MOST_THREADS)
+        (held if crowds else kept).append((chunk, score))
+    return _balanced([*kept, *held])[:limit]
+
+
+def _balanced(chunks: list[tuple[Chunk, float]]) -> list[tuple[Chunk, float]]:
+    """Bring the best of a kind among the first few if it is nearly as good as the very best."""
+    for kind in ("docs", "code", "issue"):
+        best = next((one for one in chunks if one[0].kind == kind), None)
+        if best and chunks.index(best) >= _FIRST_FEW and best[1] >= _NEARLY * chunks[0][1]:
+            chunks.remove(best)
+            chunks.insert(_FIRST_FEW - 1, best)
+    return chunks

@@ -34,7 +34,11 @@ _DENSE = 500
 _NOTES = 8
 _POOL = 40
 _SYMBOL = re.compile(r"\b(?:[A-Za-z_]\w*\.)?(?:[a-z]\w*_\w+|[A-Z]\w*[a-z]\w*[A-Z]\w*)(?:\.\w+)?")
+_OPTION = re.compile(r"--[a-z][\w-]+|VLLM_\w+|\b[a-z]+(?:_[a-z0-9]+)+\b")
 _EXACT = 0.35  # what being the definition of a symbol named in the query is worth
+_QUALIFIED = 0.7  # "Class.method" asks for that very place
+_DECLARED = 0.2  # the same of a flag or variable: where it is declared says what it is, rarely what it does
+_NAMED = 6  # names of a query that are looked up; a pasted file has hundreds
 _NUMBER = re.compile(r"[\d.]+")  # sizes of a layout say nothing about where the rule stands
 _SHORT = 12  # words; a shorter follow-up leans on what was asked before
 
@@ -115,8 +119,8 @@ class HybridRetriever:
             lexical * ~release.is_note, {p: s for p, s in dense.items() if not release.is_note[p]}, self._bridge(release, direct)
         )
         mixed = np.where(release.is_note, direct, bridged)
-        for place in self._defined(release, query):
-            mixed[place] += _EXACT
+        for place, worth in self._defined(release, query).items():
+            mixed[place] += worth
         return np.where(mixed > 0, mixed + release.priors, 0).astype(np.float32)
 
     def _bridge(self, release: _Release, direct: np.ndarray[tuple[int], np.dtype[np.float32]]) -> dict[int, float]:
@@ -128,11 +132,17 @@ class HybridRetriever:
                 lent[evidence] = max(lent.get(evidence, 0.0), float(direct[place]) ** 2)
         return lent
 
-    def _defined(self, release: _Release, query: str) -> set[int]:
-        """Return the places of the definitions of symbols that the query names."""
-        named = dict.fromkeys(_SYMBOL.findall(query))
-        chunks = [chunk for name in list(named)[:6] for chunk in release.corpus.find_symbol(name)[:4]]
-        return set(release.corpus.places([chunk.id for chunk in chunks]))
+    def _defined(self, release: _Release, query: str) -> dict[int, float]:
+        """Return what the places gain that define the symbols, flags and variables named in the query."""
+        corpus = release.corpus
+        options = dict.fromkeys(_OPTION.findall(query))
+        declared = [name if name.isupper() else "--" + name.lstrip("-").replace("_", "-") for name in options]
+        worth = {place: _DECLARED for name in declared[:_NAMED] for place in corpus.declared(name)}
+        symbols = dict.fromkeys(_SYMBOL.findall(query))
+        for name in list(symbols)[:_NAMED]:
+            chunks = corpus.find_symbol(name)[:4]
+            worth |= dict.fromkeys(corpus.places([chunk.id for chunk in chunks]), _QUALIFIED if "." in name else _EXACT)
+        return worth
 
     def _opened(self, version: str) -> _Release:
         if version not in self._records:

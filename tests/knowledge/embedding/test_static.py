@@ -20,6 +20,7 @@ _TEXTS = [
 
 @pytest.fixture(scope="module")
 def embedder() -> StaticEmbedder:
+    """The model as it is shipped."""
     return StaticEmbedder()
 
 
