@@ -39,7 +39,7 @@ class Lexical:
 
     def scores(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Return a score for every chunk, by its place; zeros when no word is known."""
-        known = [word for word in words if word in self._index.vocab_dict]
+        known = [word for word in words if word and word in self._index.vocab_dict]  # "" is listed there without a column
         if not known:
             return np.zeros(self._index.scores["num_docs"], dtype=np.float32)
         return np.asarray(self._index.get_scores(known), dtype=np.float32)
