@@ -8,12 +8,18 @@ from bot.channels.cli._common import indexed, load_settings
 
 
 @click.command()
-@click.option("--http", "port", type=int, help="Serve Streamable HTTP on this loopback port instead of stdio.")
+@click.option("--http", "port", type=click.IntRange(1, 65535), help="Serve Streamable HTTP at /mcp on this loopback port.")
 def command(port: int | None) -> None:
-    """Serve ask, search, compute_topology and read_source to an MCP client."""
+    """Serve ask, search, compute_topology and read_source to an MCP client, over stdio unless --http is given.
+
+    Clients start it themselves; most read a file such as:
+
+    \b
+    {"mcpServers": {"shardwise": {"command": "shardwise", "args": ["mcp"]}}}
+    """
     settings = load_settings()
     indexed(settings, settings.vllm or None)
-    from bot.channels.mcp_app import create_server
+    from bot.channels.mcp_app import create_server, http_app
     from bot.engine import open_engine
     from knowledge.index.retriever import open_retriever
 
@@ -22,4 +28,6 @@ def command(port: int | None) -> None:
     if port is None:
         server.run("stdio")
     else:
-        server.run("streamable-http", host="127.0.0.1", port=port)
+        import uvicorn
+
+        uvicorn.run(http_app(server, port), host="127.0.0.1", port=port, log_level="info", server_header=False)

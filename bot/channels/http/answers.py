@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from bot.feedback import FeedbackStore
 
 _ALIVE_S = 10  # between signs of life of a stream, so that no proxy closes it
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+_EVENT = {"type": "object", "properties": {"event": {"enum": ["status", "text", "answer", "error"]}, "data": {"type": "string"}}}
+_STREAM = {"text/event-stream": {"schema": _EVENT}}
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut, "description": "No answer has this id"}}
 
 

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from knowledge.types import Answer
 
 _MODEL = "shardwise"
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A chat completion, or its chunks", "content": {"text/event-stream": {"schema": _EVENT}}}
+}
 
 
 def chat(ask: Answering) -> APIRouter:
     """Return the routes that OpenAI's clients call."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions")
+    @router.post("/v1/chat/completions", responses=_STREAM)
     async def completions(body: ChatRequest) -> Response:
         """Answer the last message; the sources are listed below the text."""
         spoken = [Turn(one.role, one.said()) for one in body.messages if one.role in ("user", "assistant") and one.said()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
-from bot.channels.http.schemas import DiagramRequest, SearchOut, SearchRequest, TopologyRequest
+from bot.channels.http.schemas import DiagramRequest, SearchOut, SearchRequest, TopologyOut, TopologyRequest
 from knowledge.errors import BadInputError
 from knowledge.topology import Layout, compute
 from knowledge.topology.models import all_models
@@ -34,7 +34,7 @@ def lookups(retriever: Retriever) -> APIRouter:
         hits = await asyncio.to_thread(retriever.search, body.query, version=version, limit=body.k)
         return JSONResponse({"vllm": version, "hits": [as_dict(hit) for hit in hits]})
 
-    @router.post("/v1/topology")
+    @router.post("/v1/topology", response_model=TopologyOut)
     async def topology(body: TopologyRequest) -> Response:
         """Compute a layout: groups, experts, layers, findings; the JSON of `shardwise topo --json`."""
         return JSONResponse((await asyncio.to_thread(computed, Layout(**body.model_dump()))).to_dict())

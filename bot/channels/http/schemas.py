@@ -171,6 +171,70 @@ class SearchOut(BaseModel):
     hits: list[HitOut]
 
 
+class MoeOut(BaseModel):
+    """How the MoE layers are spread: by whole experts (EP) or by slices of every expert."""
+
+    use_ep: bool
+    ep_size: int
+    tp_size: int
+    experts: int
+    experts_per_rank: int | list[int] | None
+    physical_experts: int
+    placement: Literal["linear", "round_robin"]
+
+
+class RankOut(BaseModel):
+    """One process; `layers` is [start, end), `experts` are global ids, `expert_shard` is [index, of]."""
+
+    rank: int
+    node: int | None
+    gpu: int | None
+    dp: int
+    pp: int
+    pcp: int
+    tp: int
+    ep_rank: int | None
+    layers: list[int] | None
+    experts: list[int] | None
+    expert_shard: list[int] | None
+
+
+class FindingOut(BaseModel):
+    """Something about the layout that its user should know, with the place in vLLM's source behind it."""
+
+    severity: Literal["CRASH", "SILENT", "OOM", "PERF", "NOTE"]
+    code: str
+    message: str
+    message_zh: str
+    source: str
+
+
+class TopologyOut(BaseModel):
+    """A computed layout; the JSON of `shardwise topo --json`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    vllm: str
+    checked: bool
+    world_size: int
+    total_ranks: int
+    groups: dict[str, list[list[int]]]
+    moe: MoeOut
+    ranks: list[RankOut]
+    findings: list[FindingOut]
+    derivation: list[str]
+
+
+class LinesOut(BaseModel):
+    """Lines of one indexed file."""
+
+    path: str
+    start_line: int
+    end_line: int
+    vllm: str
+    text: str
+
+
 class Problem(BaseModel):
     """What went wrong, in one sentence, in the shape that OpenAI's clients read."""
 

@@ -26,7 +26,12 @@ function speak() {
 
 // ---- citations
 
-const place = (citation) => (citation.kind === "issue" ? citation.path : `${citation.path} L${citation.start_line}–L${citation.end_line}`);
+function place(citation) {
+  if (citation.kind === "issue") return citation.path;
+  const { path, start_line: start, end_line: end } = citation;
+  return start === end ? `${path} L${start}` : `${path} L${start}–L${end}`;
+}
+
 
 function showSource(citation) {
   const dialog = find("#source");
