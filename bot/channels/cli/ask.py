@@ -26,7 +26,7 @@ _NOT_ANSWERED = 3
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--jsonl", is_flag=True, help='Read {"id","question",…} lines, print one answer a line.')
 def command(question: str | None, version: str | None, language: Any, as_json: bool, jsonl: bool) -> None:
-    r"""Answer QUESTION (or - for standard input) about how vLLM spreads a model over GPUs.
+    """Answer QUESTION (or - for standard input) about how vLLM spreads a model over GPUs.
 
     \b
     shardwise ask "why ep_size = tp_size * dp_size?"

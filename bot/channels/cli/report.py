@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only what was asked from this day on.")
 @click.option("--format", "shape", type=click.Choice(["table", "csv", "html"]), default="table", show_default=True)
 def command(since: datetime | None, shape: str) -> None:
-    r"""Report what was asked, by week and language, what went unanswered, and what was disliked.
+    """Report what was asked, by week and language, what went unanswered, and what was disliked.
 
     \b
     shardwise report --since 2026-11-01

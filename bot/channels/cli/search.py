@@ -26,7 +26,7 @@ _MOST = 100
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--jsonl", is_flag=True, help='Read {"id","question",…} lines, print {"id","hits"} lines.')
 def command(query: str | None, limit: int, version: str | None, as_json: bool, jsonl: bool) -> None:
-    r"""Find the docs section, the function or the thread that answers QUERY.
+    """Find the docs section, the function or the thread that answers QUERY.
 
     \b
     shardwise search "how are leftover layers split"

@@ -24,7 +24,7 @@ _COUNT = 500
 @pytest.fixture(scope="module")
 def compared(request: pytest.FixtureRequest) -> dict[str, list[tuple[Layout, dict[str, Any]]]]:
     """Two releases' layouts, each with what vLLM's own functions say of it."""
-    from bot.channels.cli.conformance import source_files
+    from bot.channels.cli._conformance import source_files
 
     made = {}
     for release in ("0.9.2", "0.33.0"):
