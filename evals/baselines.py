@@ -98,7 +98,8 @@ def world(settings: Settings, name: str) -> World:
         asked = case.asked()
         return retriever.search(asked.text, version=release or newest, history=asked.history)
 
-    return World(_door(settings, retriever, name), corpus, search if name == "engine" else lambda *_: None, name)
+    asked_of = f"{name} {settings.model}".strip()
+    return World(_door(settings, retriever, name), corpus, search if name == "engine" else lambda *_: None, asked_of)
 
 
 def _door(settings: Settings, retriever: HybridRetriever, name: str) -> Callable[[Case], Answers]:

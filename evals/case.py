@@ -58,7 +58,7 @@ class Case(BaseModel):
     """One question with what is expected; patterns are regular expressions, matched without regard to case.
 
     `layout` holds the sizes that the question fixes, as keys of `shardwise topo --jsonl`, and `expect` what its topology
-    must come to, by path (`moe.ep_size`, `ranks.5.experts`). `planted` is hostile text that retrieval will bring along.
+    must come to, by path (`moe.ep_size`, `ranks.5.experts`). `status` may also be `declined` (whichever way) or `any`. `planted` is hostile text that retrieval will bring along.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,7 +75,7 @@ class Case(BaseModel):
     layout: dict[str, Any] = Field(default_factory=dict)
     expect: dict[str, Any] = Field(default_factory=dict)
     numeric: dict[str, Any] | bool | None = None
-    status: Literal["", "answered", "unsure", "out_of_scope", "refused", "declined"] = ""
+    status: Literal["", "answered", "unsure", "out_of_scope", "refused", "declined", "any"] = ""
     planted: str = ""
     reference: str = ""
     seed: bool = False
@@ -94,7 +94,7 @@ class Case(BaseModel):
     @property
     def declines(self) -> bool:
         """Whether the right thing to do is not to answer."""
-        return self.status != "answered" if self.status else self.category in _DECLINED
+        return self.status not in ("answered", "any") if self.status else self.category in _DECLINED
 
     def asked(self, version: str = "") -> Question:
         """Return the question as the engine takes it."""
@@ -123,7 +123,7 @@ def _parse(line: str, place: str) -> Case:
 
 def problems(case: Case, corpus: Corpus | None) -> Iterator[str]:
     """Say what is wrong with a case, each thing in a sentence's worth of words."""
-    if not case.must_match and not case.declines and not case.expect and not case.must_not_match:
+    if not case.must_match and not case.declines and case.status != "any" and not case.expect and not case.must_not_match:
         yield "nothing is expected: give must_match, expect or status"
     if case.lang == "zh" and not _CJK.search(case.question):
         yield "lang is zh, but the question holds no Chinese"

@@ -244,7 +244,9 @@ def without_ep(draw: Draw) -> Asked:
         f"每张卡持有全部 {experts} 个专家，每个专家的 1/{size}；ep_size 是 1。",
     )
     part = rf"1\s*/\s*{size}(?!\d)" + (r"|half|一半|二分之一" if size == 2 else rf"|{size}\s*分之一|切成\s*{size}")  # noqa: PLR2004 - half
-    return Asked(question, (part, number(experts)), ("moe.ep_size", "moe.tp_size"), reference)
+    dealt = experts // size
+    claims = (draw.say(rf"holds? {dealt} (?:whole )?experts", rf"每张卡 {dealt} 个专家"),)
+    return Asked(question, (part, number(experts)), ("moe.ep_size", "moe.tp_size"), reference, claims)
 
 
 def leftovers(draw: Draw) -> Asked:
@@ -256,11 +258,11 @@ def leftovers(draw: Draw) -> Asked:
     question = draw.pick(
         (
             f"{{experts}} experts cannot be divided evenly over {{ep}} EP ranks ({{sizes}}, EP on){release}: who gets how many?",
-            f"EP over {{ep}} ranks from {{sizes}} with {{experts}} experts{release}: how is the remainder handed out?",
+            f"EP over {{ep}} ranks from {{sizes}} with {{experts}} experts{release}: how many does each rank get, remainder included?",
         ),
         (
             f"{{experts}} 个专家分给 {{ep}} 个 EP rank（{{sizes}}，已开 EP）除不尽{release}，每个 rank 各拿几个？",
-            f"{{sizes}} 开 EP 共 {{ep}} 个 rank，{{experts}} 个专家{release}，余下的专家归谁？",
+            f"{{sizes}} 开 EP 共 {{ep}} 个 rank，{{experts}} 个专家{release}，算上余数每个 rank 各几个？",
         ),
     )
     reference = draw.say(f"The first rank holds {first}, the last one {last}.", f"第一个 rank {first} 个，最后一个 {last} 个。")

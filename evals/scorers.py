@@ -65,6 +65,8 @@ def language(case: Case, answer: Answer) -> Score:
 
 def abstention(case: Case, answer: Answer) -> Score:
     """Does it decline what it should, and only that?"""
+    if case.status == "any":
+        return Score("abstention", None)
     declined = answer.status != "answered"
     right = declined if case.status in ("", "declined") and case.declines else not declined
     if case.status not in ("", "declined"):
