@@ -51,8 +51,9 @@ class Cites:
         return self._add(chunk.kind, chunk.heading or chunk.path, url, chunk.path, chunk.start_line, end, chunk.text)
 
     def source(self, source: str) -> str:
-        """Cite "path symbol" or "path", as the calculator names its rules; returns the marker, or nothing."""
-        path, _, symbol = source.partition(" ")
+        """Cite "path#lines symbol" or "path", as the calculator names its rules; returns the marker, or nothing."""
+        where, _, symbol = source.partition(" ")
+        path = where.split("#")[0]
         chunks = [one for one in _defining(self.corpus, symbol) if one.path.startswith(path)] if symbol else []  # type: ignore[arg-type]
         if not chunks:
             return self._top(path)

@@ -59,8 +59,8 @@ def _compute(layout: Layout, model: Model | None) -> Topology:
         findings=(),
         steps=(),
     )
-    topology = replace(topology, findings=findings(topology, rules, model), sizes=_sizes_of(layout, topology, model))
-    return replace(topology, steps=steps(topology, rules))
+    topology = replace(topology, sizes=_sizes_of(layout, topology, model, rules))
+    return replace(topology, findings=findings(topology, rules, model), steps=steps(topology, rules))
 
 
 def _check(layout: Layout) -> None:
@@ -164,9 +164,9 @@ def _ranks(layout: Layout, rules: Rules, moe: Moe) -> tuple[Rank, ...]:
     return tuple(ranks)
 
 
-def _sizes_of(layout: Layout, topology: Topology, model: Model | None) -> dict[str, object] | None:
+def _sizes_of(layout: Layout, topology: Topology, model: Model | None, rules: Rules) -> dict[str, object] | None:
     if model is None:
         return None
     from knowledge.topology.memory import sizes
 
-    return sizes(layout, topology, model)
+    return sizes(layout, topology, model, rules)

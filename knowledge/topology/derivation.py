@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from knowledge.topology.places import place
 from knowledge.topology.result import Step
 
 if TYPE_CHECKING:
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
 
     from knowledge.topology.releases import Rules
     from knowledge.topology.result import Topology
-
-_STATE = "vllm/distributed/parallel_state.py initialize_model_parallel"
 
 
 def steps(topology: Topology, rules: Rules) -> tuple[Step, ...]:
@@ -26,20 +25,20 @@ def _world(topology: Topology) -> Iterator[Step]:
     yield Step(
         f"Ranks: {product}, laid out as DP x PP x PCP x TP with TP varying fastest.",
         f"rank 总数：{product}，按 DP x PP x PCP x TP 排布，TP 变化最快。",
-        _STATE,
+        place("groups", topology.vllm),
     )
     if topology.groups["ep"]:
         size = f"dp*pcp*tp = {one.dp}*{one.pcp}*{one.tp} = {one.dp * one.pcp * one.tp}"
         yield Step(
             f"An EP group is all ranks of one pipeline stage: {size}; PP splits layers, never experts.",
             f"一个 EP 组就是同一个 pipeline stage 里的所有 rank：{size}；PP 切的是层，不切专家。",
-            _STATE,
+            place("ep_group", topology.vllm),
         )
 
 
 def _experts(topology: Topology, rules: Rules) -> Iterator[Step]:
     moe = topology.moe
-    make = f"{rules.moe_config_file} FusedMoEParallelConfig.make"
+    make = place("spread", topology.vllm)
     if not moe.experts:
         return
     if not moe.use_ep:
@@ -67,7 +66,7 @@ def _experts(topology: Topology, rules: Rules) -> Iterator[Step]:
     yield Step(
         f"Experts per rank: {en} ({moe.placement} placement).",
         f"每个 rank 的专家数：{zh}（{moe.placement} 放置）。",
-        f"{rules.expert_map_file} determine_expert_map",
+        place("expert_map", topology.vllm),
     )
 
 
@@ -83,5 +82,5 @@ def _layers(topology: Topology) -> Iterator[Step]:
     yield Step(
         f"Layers per stage: {one.layers} over {one.pp} stages = {listed}.",
         f"每个 stage 的层数：{one.layers} 层分给 {one.pp} 个 stage = {listed}。",
-        "vllm/distributed/utils.py get_pp_indices",
+        place("layers", topology.vllm),
     )

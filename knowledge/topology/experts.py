@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from knowledge.topology.layout import Layout, Placement
@@ -21,27 +21,29 @@ def use_ep(layout: Layout) -> bool:
     return layout.enable_expert_parallel and layout.dp * layout.pcp * layout.tp > 1
 
 
-def placement_used(layout: Layout, rules: Rules) -> tuple[Placement, str]:
-    """Return the placement vLLM ends up with and, where it is not the one asked for, why."""
+def routing_table_backends(rules: Rules) -> tuple[str, ...]:
+    """Return the all2all backends that carry round-robin placement's routing tables; empty where no rule asks for one."""
+    return _ROUTING_TABLE_BACKENDS.get(rules.round_robin, ())
+
+
+def placement_used(layout: Layout, rules: Rules) -> tuple[Placement, Literal["", "absent", "model", "backend"]]:
+    """Return the placement vLLM ends up with and, where it is not the one asked for, what stands in the way."""
     if layout.placement == "linear" or not use_ep(layout):
         return "linear", ""
     if rules.round_robin == "absent":
-        return "linear", "this release has no round-robin placement"
-    groups = layout.expert_groups or 0
-    if groups <= 1 or layout.redundant_experts or layout.enable_eplb:
-        return "linear", "round_robin needs a model with more than one expert group, no redundant experts and no EPLB"
-    backends = _ROUTING_TABLE_BACKENDS.get(rules.round_robin, ())
+        return "linear", "absent"
+    if (layout.expert_groups or 0) <= 1 or layout.redundant_experts or layout.enable_eplb:
+        return "linear", "model"
+    backends = routing_table_backends(rules)
+    # sequence parallelism brings all2all kernels as well, but it needs dp > 1
     kernels = layout.dp > 1 or (layout.pcp > 1 and rules.all2all_kernels.startswith("dp, pcp"))
     if backends and kernels and layout.all2all_backend not in backends:
-        return "linear", f"with all2all kernels round_robin needs one of {', '.join(backends)}"
+        return "linear", "backend"
     return "round_robin", ""
 
 
 def sequence_parallel(layout: Layout) -> bool:
-    """Whether the MoE layers share out a TP group's tokens (`use_sequence_parallel_moe`), with the default backend.
-
-    It needs dp > 1, so it never brings all2all kernels where data parallelism has not brought them already.
-    """
+    """Whether the MoE layers share out a TP group's tokens (`use_sequence_parallel_moe`, with the default backend)."""
     return layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1
 
 

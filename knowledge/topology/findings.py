@@ -1,11 +1,13 @@
-"""What would go wrong, or surprise: each finding names the place in vLLM that decides it. Nothing wrong, nothing said."""
+"""What would go wrong, or surprise: each finding names the lines of vLLM that decide it. Nothing wrong, nothing said."""
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING
 
 from knowledge.topology import experts as placing
 from knowledge.topology import releases
+from knowledge.topology.places import place
 from knowledge.topology.result import Finding
 
 if TYPE_CHECKING:
@@ -14,52 +16,54 @@ if TYPE_CHECKING:
     from knowledge.topology.layout import Layout
     from knowledge.topology.models import Model
     from knowledge.topology.releases import Rules
-    from knowledge.topology.result import Topology
+    from knowledge.topology.result import Severity, Topology
 
-_PARALLEL = "vllm/config/parallel.py ParallelConfig"
-_MODEL = "vllm/config/model.py ModelConfig.verify_with_parallel_config"
-_BLOCK_CHECK = "vllm/model_executor/layers/quantization/utils/fp8_utils.py validate_fp8_block_shape_moe"
+_VOCAB_PADDING = 64  # DEFAULT_VOCAB_PADDING_SIZE
+_SMALLEST_BLOCK = 32  # refine_fp8_moe_block_shape
 
 
 def findings(topology: Topology, rules: Rules, model: Model | None) -> tuple[Finding, ...]:
     """Collect every finding about a layout, worst first."""
     layout = topology.layout
     found = [
-        *_release(topology, rules),
+        *_release(layout, topology.vllm, rules),
         *_expert_flag(layout),
         *_eplb(layout, rules),
+        *_elastic(layout),
         *_placement(layout, rules),
+        *_backend(layout, rules),
         *_context(layout, rules),
         *_hardware(topology),
-        *(_model_limits(topology, model) if model else ()),
+        *(_model_limits(topology, rules, model) if model else ()),
         *_stages(layout),
+        *_dense_replicas(layout, rules),
+        *_memory(topology),
     ]
     order = ("CRASH", "SILENT", "OOM", "PERF", "NOTE")
     return tuple(sorted(found, key=lambda one: order.index(one.severity)))
 
 
-def _release(topology: Topology, rules: Rules) -> Iterator[Finding]:
-    layout, release = topology.layout, topology.vllm
-    for flag, size, there in (
-        ("--prefill-context-parallel-size", layout.pcp, rules.pcp),
-        ("--decode-context-parallel-size", layout.dcp, rules.dcp),
+def _one(layout: Layout, severity: Severity, code: str, key: str, en: str, zh: str) -> Finding:
+    """Make a finding whose source is the lines of this release that `key` stands for."""
+    return Finding(severity, code, en, zh, place(key, layout.vllm or releases.newest()))
+
+
+def _release(layout: Layout, release: str, rules: Rules) -> Iterator[Finding]:
+    for flag, used, there in (
+        ("--prefill-context-parallel-size", layout.pcp > 1, rules.pcp),
+        ("--decode-context-parallel-size", layout.dcp > 1, rules.dcp),
+        ("--enable-eplb", layout.enable_eplb, rules.eplb),
+        ("--enable-elastic-ep", layout.enable_elastic_ep, rules.elastic_ep),
     ):
-        if size > 1 and not there:
-            yield Finding(
+        if used and not there:
+            yield _one(
+                layout,
                 "CRASH",
                 "flag_not_in_release",
+                "flags",
                 f"vLLM {release} has no {flag}; the numbers here follow the rules of later releases.",
                 f"vLLM {release} 没有 {flag}；这里的数字按后来版本的规则计算。",
-                "vllm/engine/arg_utils.py EngineArgs",
             )
-    if layout.enable_eplb and not rules.eplb:
-        yield Finding(
-            "CRASH",
-            "flag_not_in_release",
-            f"vLLM {release} has no --enable-eplb.",
-            f"vLLM {release} 没有 --enable-eplb。",
-            "vllm/engine/arg_utils.py EngineArgs",
-        )
     known = releases.checked()
     if known and releases.parse(release) > max(map(releases.parse, known)):
         yield Finding(
@@ -72,110 +76,192 @@ def _release(topology: Topology, rules: Rules) -> Iterator[Finding]:
 
 
 def _expert_flag(layout: Layout) -> Iterator[Finding]:
+    size = layout.dp * layout.pcp * layout.tp
     if not layout.enable_expert_parallel:
         return
     if layout.experts == 0:
-        yield Finding(
+        yield _one(
+            layout,
             "CRASH",
             "ep_on_dense_model",
+            "dense_ep",
             "The model has no experts, and vLLM refuses --enable-expert-parallel for it; leave the flag out.",
             "这个模型没有专家，vLLM 会拒绝 --enable-expert-parallel；去掉这个参数即可。",
-            "vllm/config/model.py ModelConfig._verify_with_expert_parallelism",
         )
-    elif not placing.use_ep(layout):
-        yield Finding(
+    elif size == 1:
+        yield _one(
+            layout,
             "SILENT",
             "ep_without_effect",
+            "spread",
             "tp*dp*pcp is 1, so --enable-expert-parallel has no effect: every rank of a stage holds all experts.",
             "tp*dp*pcp 等于 1，--enable-expert-parallel 不起作用：每个 stage 的那张卡持有全部专家。",
-            "vllm/model_executor/layers/fused_moe/config.py FusedMoEParallelConfig.make",
         )
-    elif layout.experts and layout.experts < layout.dp * layout.pcp * layout.tp:
-        size = layout.dp * layout.pcp * layout.tp
-        yield Finding(
+    elif layout.experts and layout.experts < size and not layout.enable_eplb:
+        yield _one(
+            layout,
             "PERF",
             "fewer_experts_than_ranks",
+            "expert_map",
             f"{layout.experts} experts over {size} EP ranks leave {size - layout.experts} ranks without a routed expert.",
             f"{layout.experts} 个专家分给 {size} 个 EP rank，有 {size - layout.experts} 个 rank 分不到路由专家。",
-            "vllm/model_executor/layers/fused_moe determine_expert_map",
         )
 
 
 def _eplb(layout: Layout, rules: Rules) -> Iterator[Finding]:
     if layout.redundant_experts and not layout.enable_eplb:
-        yield Finding(
+        yield _one(
+            layout,
             "CRASH",
+            "redundant_without_eplb",
             "redundant_without_eplb",
             f"num_redundant_experts is {layout.redundant_experts}, but EPLB is off; add --enable-eplb or set it to 0.",
             f"num_redundant_experts 是 {layout.redundant_experts}，但没有开 EPLB；加上 --enable-eplb，或把它设为 0。",
-            _PARALLEL,
         )
-    if not layout.enable_eplb:
+    if not layout.enable_eplb or not rules.eplb:
         return
-    if not layout.enable_expert_parallel:
-        yield Finding(
+    if rules.eplb_needs_ep and not layout.enable_expert_parallel:
+        yield _one(
+            layout,
             "CRASH",
+            "eplb_without_ep",
             "eplb_without_ep",
             "EPLB needs --enable-expert-parallel.",
             "EPLB 需要同时打开 --enable-expert-parallel。",
-            _PARALLEL,
         )
-    size = layout.dp * layout.pcp * layout.tp
-    if size == 1:
-        yield Finding(
+    elif rules.eplb_needs_ep and layout.tp * layout.dp * (layout.pcp if rules.eplb_counts_pcp else 1) == 1:
+        yield _one(
+            layout,
             "CRASH",
             "eplb_on_one_rank",
-            "EPLB needs tensor, prefill-context or data parallelism above 1.",
-            "EPLB 要求 tp、pcp、dp 至少有一个大于 1。",
-            _PARALLEL,
+            "eplb_on_one_rank",
+            "EPLB needs tensor or data parallelism above 1 (prefill-context parallelism counts from 0.28.0 on).",
+            "EPLB 要求 tp 或 dp 大于 1（从 0.28.0 起 pcp 也算）。",
         )
-    total = (layout.experts or 0) + layout.redundant_experts
-    if layout.experts and size > 1 and total % size:
-        fitting = [one for one in range(layout.redundant_experts + 2 * size) if (layout.experts + one) % size == 0]
-        near = ", ".join(str(one) for one in fitting[:3])
-        yield Finding(
+    if layout.experts and placing.eplb_refused(layout):
+        yield _uneven(layout, layout.experts)
+
+
+def _uneven(layout: Layout, experts: int) -> Finding:
+    size = layout.dp * layout.pcp * layout.tp
+    total = experts + layout.redundant_experts
+    least = -experts % size
+    near = ", ".join(str(least + step * size) for step in range(3))
+    return _one(
+        layout,
+        "CRASH",
+        "eplb_uneven",
+        "eplb_uneven",
+        f"{experts} + {layout.redundant_experts} = {total} physical experts cannot be shared evenly by {size} EP ranks "
+        f"({total} mod {size} = {total % size}). num_redundant_experts is a total over the EP group; take {near}, …",
+        f"{experts} + {layout.redundant_experts} = {total} 个物理专家不能被 {size} 个 EP rank 平分"
+        f"（{total} mod {size} = {total % size}）。num_redundant_experts 是整个 EP 组的总数；可取 {near}……",
+    )
+
+
+def _elastic(layout: Layout) -> Iterator[Finding]:
+    if not layout.enable_elastic_ep:
+        return
+    if not layout.enable_eplb:
+        yield _one(
+            layout,
             "CRASH",
-            "eplb_uneven",
-            f"{layout.experts} + {layout.redundant_experts} = {total} physical experts cannot be shared evenly by {size} EP "
-            f"ranks ({total} mod {size} = {total % size}). num_redundant_experts is a total over the EP group; take {near}, …",
-            f"{layout.experts} + {layout.redundant_experts} = {total} 个物理专家不能被 {size} 个 EP rank 平分"
-            f"（{total} mod {size} = {total % size}）。num_redundant_experts 是整个 EP 组的总数；可取 {near}……",
-            f"{rules.moe_config_file.rsplit('/', 1)[0]}/layer.py EPLB even distribution",
+            "elastic_without_eplb",
+            "elastic_eplb",
+            "Elastic EP works only with --enable-eplb.",
+            "弹性 EP 只能和 --enable-eplb 一起用。",
         )
+    if layout.pp > 1:
+        yield _one(
+            layout,
+            "CRASH",
+            "elastic_with_pp",
+            "elastic_pp",
+            f"Elastic EP refuses pipeline parallelism; pp is {layout.pp}.",
+            f"弹性 EP 不支持流水线并行；现在 pp 是 {layout.pp}。",
+        )
+    yield _one(
+        layout,
+        "NOTE",
+        "elastic_groups",
+        "elastic_groups",
+        "With elastic EP vLLM numbers the TP, PP, PCP and DCP groups within each engine; the global ranks here run over all.",
+        "开弹性 EP 时，vLLM 的 TP、PP、PCP、DCP 组在每个引擎内部编号；这里的全局 rank 是跨引擎连续编号的。",
+    )
 
 
 def _placement(layout: Layout, rules: Rules) -> Iterator[Finding]:
     used, why = placing.placement_used(layout, rules)
     if layout.placement == "round_robin" and used == "linear" and why:
-        yield Finding(
+        backends = ", ".join(placing.routing_table_backends(rules))
+        en, zh = {
+            "absent": ("this release has no round-robin placement", "这个版本没有 round_robin 放置"),
+            "model": (
+                "it needs a model with more than one expert group, no redundant experts and no EPLB",
+                "它要求模型有多于一个专家组、没有冗余专家、没有开 EPLB",
+            ),
+            "backend": (f"with all2all kernels it needs one of {backends}", f"用 all2all 内核时，后端必须是 {backends} 之一"),
+        }[why]
+        yield _one(
+            layout,
             "SILENT",
             "round_robin_falls_back",
-            f"Round-robin placement falls back to linear, with a warning only: {why}.",
-            f"round_robin 放置会退回 linear，只打一条警告：{_WHY_ZH.get(why, why)}。",
-            f"{rules.expert_map_file} determine_expert_placement_strategy",
+            "round_robin",
+            f"Round-robin placement falls back to linear, with a warning only: {en}.",
+            f"round_robin 放置会退回 linear，只打一条警告：{zh}。",
         )
 
 
-_WHY_ZH = {
-    "this release has no round-robin placement": "这个版本没有 round_robin 放置",
-    "round_robin needs a model with more than one expert group, no redundant experts and no EPLB": (
-        "round_robin 要求模型有多于一个专家组、没有冗余专家、没有开 EPLB"
-    ),
-}
+def _backend(layout: Layout, rules: Rules) -> Iterator[Finding]:
+    if layout.all2all_backend in rules.backends_removed:
+        yield _one(
+            layout,
+            "SILENT",
+            "backend_removed",
+            "backend_removed",
+            f"The {layout.all2all_backend} all2all backend was removed; vLLM takes allgather_reducescatter, with a warning only.",
+            f"all2all 后端 {layout.all2all_backend} 已被移除；vLLM 会改用 allgather_reducescatter，只打一条警告。",
+        )
+    if layout.all2all_backend == "moonep" and layout.enable_eplb:
+        yield _one(
+            layout,
+            "CRASH",
+            "moonep_with_eplb",
+            "moonep_eplb",
+            "The moonep all2all backend does not support EPLB; leave out --enable-eplb or take another backend.",
+            "moonep 后端不支持 EPLB；去掉 --enable-eplb，或者换一个后端。",
+        )
 
 
 def _context(layout: Layout, rules: Rules) -> Iterator[Finding]:
-    if layout.dcp == 1:
-        return
+    if layout.pcp > 1 and rules.pcp_refused in ("always", "no backend"):
+        yield _one(
+            layout,
+            "CRASH",
+            "pcp_not_supported",
+            "pcp_refused" if rules.pcp_refused == "always" else "pcp_backend",
+            f"pcp={layout.pcp}: this release has the flag, but nothing that runs with it; use 0.28.0 or later, or pcp=1.",
+            f"pcp={layout.pcp}：这个版本有这个参数，但还没有能运行的实现；请用 0.28.0 或更新的版本，或者 pcp=1。",
+        )
+    if layout.pcp > 1 and layout.dp > 1 and rules.pcp_refused == "not MLA, with dp":
+        yield _one(
+            layout,
+            "CRASH",
+            "pcp_with_dp",
+            "pcp_with_dp",
+            f"This release refuses pcp={layout.pcp} together with dp={layout.dp}.",
+            f"这个版本不允许 pcp={layout.pcp} 和 dp={layout.dp} 同时使用。",
+        )
     allowed = dcp_sizes(layout.tp, layout.pcp, rules)
-    if layout.dcp not in allowed:
+    if layout.dcp > 1 and rules.dcp and layout.dcp not in allowed:
         listed = ", ".join(map(str, allowed))
-        yield Finding(
+        yield _one(
+            layout,
             "CRASH",
             "dcp_size",
+            "dcp_with_pcp" if layout.pcp > 1 and rules.dcp_sizes.startswith("1, pcp") else "dcp_size",
             f"dcp={layout.dcp} does not fit tp={layout.tp}, pcp={layout.pcp}; it can be {listed}.",
             f"dcp={layout.dcp} 与 tp={layout.tp}、pcp={layout.pcp} 不匹配；可以取 {listed}。",
-            _PARALLEL,
         )
 
 
@@ -189,20 +275,22 @@ def dcp_sizes(tp: int, pcp: int, rules: Rules) -> tuple[int, ...]:
 def _hardware(topology: Topology) -> Iterator[Finding]:
     layout = topology.layout
     if layout.gpus is not None and topology.total_ranks > layout.gpus:
-        yield Finding(
+        yield _one(
+            layout,
             "CRASH",
             "too_few_gpus",
+            "gpus",
             f"The layout needs dp*pp*pcp*tp = {topology.total_ranks} GPUs; {layout.gpus} are there.",
             f"这个布局需要 dp*pp*pcp*tp = {topology.total_ranks} 张卡，现在只有 {layout.gpus} 张。",
-            _PARALLEL,
         )
     elif layout.gpus is not None and topology.total_ranks < layout.gpus:
-        yield Finding(
+        yield _one(
+            layout,
             "NOTE",
             "idle_gpus",
+            "gpus",
             f"The layout uses {topology.total_ranks} of {layout.gpus} GPUs.",
             f"这个布局只用到 {layout.gpus} 张卡里的 {topology.total_ranks} 张。",
-            _PARALLEL,
         )
     node = layout.gpus_per_node
     if node and any(group[0] // node != group[-1] // node for group in topology.groups["tp"]):
@@ -215,75 +303,206 @@ def _hardware(topology: Topology) -> Iterator[Finding]:
         )
 
 
-def _model_limits(topology: Topology, model: Model) -> Iterator[Finding]:
+def _model_limits(topology: Topology, rules: Rules, model: Model) -> Iterator[Finding]:
     layout = topology.layout
     if model.heads and model.heads % layout.tp:
         fitting = ", ".join(str(size) for size in range(1, 65) if model.heads % size == 0)
-        yield Finding(
+        yield _one(
+            layout,
             "CRASH",
             "heads_not_divisible",
+            "heads",
             f"{model.heads} attention heads are not divisible by tp={layout.tp}; it can be {fitting}.",
             f"{model.heads} 个注意力头不能被 tp={layout.tp} 整除；可以取 {fitting}。",
-            _MODEL,
         )
-    if model.kv_heads and layout.tp > model.kv_heads and layout.dcp == 1:
-        copies = layout.tp // model.kv_heads
-        yield Finding(
+        return
+    if model.kv_heads and not model.mla:
+        yield from _kv_heads(layout, rules, model.heads, model.kv_heads)
+    if layout.pcp > 1 and not model.mla and rules.pcp_refused.startswith("not MLA"):
+        yield _one(
+            layout,
+            "CRASH",
+            "pcp_without_mla",
+            "pcp_backend",
+            f"pcp={layout.pcp}: prefill context parallelism runs only with multi-head latent attention; {model.name} has none.",
+            f"pcp={layout.pcp}：prefill 上下文并行只支持 MLA 模型，{model.name} 不是。",
+        )
+    yield from _widths(layout, model)
+    yield from _slices(topology, rules, model)
+
+
+def _kv_heads(layout: Layout, rules: Rules, heads: int, kv_heads: int) -> Iterator[Finding]:
+    tp = layout.tp
+    if max(kv_heads, tp) % min(kv_heads, tp):
+        yield _one(
+            layout,
+            "CRASH",
+            "kv_heads_not_divisible",
+            "kv_heads",
+            f"{kv_heads} KV heads and tp={tp}: neither divides the other, and the attention layer asserts that one does.",
+            f"{kv_heads} 个 KV 头和 tp={tp} 互不整除；注意力层要求其中一个能整除另一个。",
+        )
+    elif tp > kv_heads and layout.dcp == 1:
+        copies = tp // kv_heads
+        yield _one(
+            layout,
             "NOTE",
             "kv_heads_replicated",
-            f"{model.kv_heads} KV heads over tp={layout.tp}: each is kept {copies} times, and so is its KV cache.",
-            f"{model.kv_heads} 个 KV 头分到 tp={layout.tp}：每个头存 {copies} 份，KV cache 也是 {copies} 份。",
-            "vllm/config/model.py ModelConfig.get_num_kv_heads",
+            "kv_copies",
+            f"{kv_heads} KV heads over tp={tp}: each is kept {copies} times, and so is its KV cache.",
+            f"{kv_heads} 个 KV 头分到 tp={tp}：每个头存 {copies} 份，KV cache 也是 {copies} 份。",
         )
-    if layout.dcp > 1 and model.kv_heads and not model.mla:
-        yield from _gqa_context(layout, model)
-    yield from _slices(topology, model)
+    if layout.dcp > 1 and rules.dcp:
+        yield from _grouped_dcp(layout, rules, heads, kv_heads)
 
 
-def _gqa_context(layout: Layout, model: Model) -> Iterator[Finding]:
-    most = layout.tp // (model.kv_heads or 1)
-    if layout.dcp > most:
-        yield Finding(
+def _grouped_dcp(layout: Layout, rules: Rules, heads: int, kv_heads: int) -> Iterator[Finding]:
+    """DCP with grouped-query attention needs spare KV copies, and queries per KV head that it divides."""
+    most = layout.tp // kv_heads
+    if rules.gqa_dcp == "no backend":
+        yield _one(
+            layout,
+            "CRASH",
+            "dcp_without_mla",
+            "gqa_dcp_backend",
+            "In this release only attention backends of MLA models run with decode context parallelism; use dcp=1.",
+            "这个版本里只有 MLA 模型的注意力后端支持 decode 上下文并行；请用 dcp=1。",
+        )
+    elif layout.tp <= kv_heads or layout.dcp > most:
+        yield _one(
+            layout,
             "CRASH",
             "dcp_exceeds_kv_copies",
-            f"With {model.kv_heads} KV heads and tp={layout.tp}, dcp can be at most {most}.",
-            f"{model.kv_heads} 个 KV 头、tp={layout.tp} 时，dcp 最大为 {most}。",
-            _MODEL,
+            "gqa_dcp",
+            f"With {kv_heads} KV heads and tp={layout.tp}, dcp can be at most {max(1, most)}, and tp must exceed the KV heads.",
+            f"{kv_heads} 个 KV 头、tp={layout.tp} 时，dcp 最大为 {max(1, most)}，并且 tp 必须大于 KV 头数。",
+        )
+    elif heads // kv_heads % layout.dcp:
+        yield _one(
+            layout,
+            "CRASH",
+            "dcp_cuts_queries",
+            "gqa_dcp_queries",
+            f"The {heads // kv_heads} query heads of each KV head are not divisible by dcp={layout.dcp}.",
+            f"每个 KV 头对应的 {heads // kv_heads} 个查询头不能被 dcp={layout.dcp} 整除。",
         )
 
 
-def _slices(topology: Topology, model: Model) -> Iterator[Finding]:
+def _widths(layout: Layout, model: Model) -> Iterator[Finding]:
+    """Say when a dense MLP or the vocabulary cannot be cut by TP, whole or in quantisation blocks."""
+    width = model.intermediate or 0
+    dense = width and (not model.experts or model.first_dense or model.moe_every > 1)
+    if dense and width % layout.tp:
+        yield _one(
+            layout,
+            "CRASH",
+            "dense_width_not_divisible",
+            "dense_width",
+            f"The dense MLP's intermediate size {width} is not divisible by tp={layout.tp}.",
+            f"稠密 MLP 的中间维 {width} 不能被 tp={layout.tp} 整除。",
+        )
+    elif dense and layout.tp > 1 and model.quant_block and width // layout.tp % model.quant_block:
+        yield _one(
+            layout,
+            "CRASH",
+            "dense_slice_breaks_quant_block",
+            "dense_block",
+            f"The dense MLP's slice {width} / {layout.tp} = {width // layout.tp} is not a multiple of the "
+            f"{model.quant_block}-wide quantisation block.",
+            f"稠密 MLP 的切片 {width} / {layout.tp} = {width // layout.tp} 不是量化块宽 {model.quant_block} 的倍数。",
+        )
+    padded = -(-model.vocab // _VOCAB_PADDING) * _VOCAB_PADDING
+    if padded % layout.tp:
+        yield _one(
+            layout,
+            "CRASH",
+            "vocabulary_not_divisible",
+            "vocabulary",
+            f"The vocabulary, padded to {padded}, is not divisible by tp={layout.tp}.",
+            f"词表补齐到 {padded} 后不能被 tp={layout.tp} 整除。",
+        )
+
+
+def _slices(topology: Topology, rules: Rules, model: Model) -> Iterator[Finding]:
     """Say when a tensor-sharded expert's slice does not fit, whole or in quantisation blocks."""
-    moe, width, block = topology.moe, model.moe_intermediate, model.quant_block
-    if moe.use_ep or not width or moe.tp_size == 1:
+    layout, cut = topology.layout, topology.moe.tp_size
+    width, block = model.moe_intermediate, model.quant_block
+    if topology.moe.use_ep or not model.experts or not width or cut == 1:
         return
-    if width % moe.tp_size:
-        yield Finding(
+    if width % cut:
+        yield _one(
+            layout,
             "CRASH",
             "expert_width_not_divisible",
-            f"Without EP each expert's intermediate size {width} is cut by {moe.tp_size}, which does not divide it.",
-            f"不开 EP 时，每个专家的中间维 {width} 要按 {moe.tp_size} 切分，除不尽。",
-            "vllm/model_executor/layers/fused_moe/layer.py",
+            "expert_width",
+            f"Without EP each expert's intermediate size {width} is cut by {cut}, which does not divide it.",
+            f"不开 EP 时，每个专家的中间维 {width} 要按 {cut} 切分，除不尽。",
         )
-    elif block and (width // moe.tp_size) % block:
-        part = width // moe.tp_size
-        yield Finding(
-            "CRASH",
-            "expert_slice_breaks_quant_block",
-            f"Without EP each rank's slice is {width} / {moe.tp_size} = {part}, not a multiple of the {block}-wide "
-            f"quantisation block; a smaller tp or --enable-expert-parallel (whole experts) avoids it.",
-            f"不开 EP 时每张卡的切片是 {width} / {moe.tp_size} = {part}，不是量化块宽 {block} 的倍数；"
-            f"减小 tp，或者打开 --enable-expert-parallel（整个专家不再切）即可避免。",
-            _BLOCK_CHECK,
+    elif block and width // cut % block:
+        yield _cut_block(layout, rules, model.hidden, (width, cut, block))
+
+
+def _cut_block(layout: Layout, rules: Rules, hidden: int, sizes: tuple[int, int, int]) -> Finding:
+    width, cut, block = sizes
+    part = width // cut
+    refined = gcd(block, part, hidden)
+    en = f"Without EP each rank's slice is {width} / {cut} = {part}, not a multiple of the {block}-wide quantisation block; "
+    zh = f"不开 EP 时每张卡的切片是 {width} / {cut} = {part}，不是量化块宽 {block} 的倍数；"
+    if rules.fp8_refined and refined >= _SMALLEST_BLOCK:
+        return _one(
+            layout,
+            "PERF",
+            "expert_slice_refines_quant_block",
+            "expert_block_refined",
+            f"{en}vLLM refines the scales to blocks of {refined}, which only its Triton kernels take. --enable-expert-parallel "
+            f"(whole experts) keeps the faster kernels.",
+            f"{zh}vLLM 会把缩放因子细化成 {refined} 宽的块，只有 Triton 内核能用。打开 --enable-expert-parallel"
+            f"（整个专家不再切）就能用更快的内核。",
         )
+    return _one(
+        layout,
+        "CRASH",
+        "expert_slice_breaks_quant_block",
+        "expert_block",
+        f"{en}a smaller tp or --enable-expert-parallel (whole experts) avoids it.",
+        f"{zh}减小 tp，或者打开 --enable-expert-parallel（整个专家不再切）即可避免。",
+    )
 
 
 def _stages(layout: Layout) -> Iterator[Finding]:
     if layout.layers is not None and layout.layers < layout.pp:
-        yield Finding(
+        yield _one(
+            layout,
             "SILENT",
             "stages_without_layers",
+            "layers",
             f"{layout.layers} layers over pp={layout.pp} leave stages without a layer.",
             f"{layout.layers} 层分给 pp={layout.pp}，有的 stage 一层也没有。",
-            "vllm/distributed/utils.py get_pp_indices",
+        )
+
+
+def _dense_replicas(layout: Layout, rules: Rules) -> Iterator[Finding]:
+    if layout.experts == 0 and layout.dp > 1 and rules.dense_dp_apart:
+        yield _one(
+            layout,
+            "NOTE",
+            "dense_replicas_apart",
+            "dense_dp",
+            f"A dense model's {layout.dp} DP replicas are engines apart: each builds its own groups, and no DP group joins them.",
+            f"稠密模型的 {layout.dp} 个 DP 副本是互相独立的引擎：各自建立通信组，没有 DP 组把它们连起来。",
+        )
+
+
+def _memory(topology: Topology) -> Iterator[Finding]:
+    sizes = topology.sizes or {}
+    if sizes.get("fits") is False:
+        layout = topology.layout
+        need, have = sizes["largest_weights_gb"], sizes["usable_gb"]
+        yield _one(
+            layout,
+            "OOM",
+            "weights_exceed_memory",
+            "memory",
+            f"The fullest rank's weights take {need:.1f} GB; vLLM may use {have:.1f} GB of a {layout.gpu_memory_gb:g} GB GPU.",
+            f"最满的 rank 光权重就要 {need:.1f} GB；{layout.gpu_memory_gb:g} GB 的卡上 vLLM 最多用 {have:.1f} GB。",
         )

@@ -26,6 +26,7 @@ class Layout:
     layers: int | None = None
     redundant_experts: int = 0
     enable_eplb: bool = False
+    enable_elastic_ep: bool = False
     placement: Placement = "linear"
     expert_groups: int | None = None
     all2all_backend: str | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from knowledge.errors import BadInputError
+from knowledge.topology.experts import sequence_parallel
 
 if TYPE_CHECKING:
     from knowledge.topology.layout import Layout
     from knowledge.topology.models import Model
+    from knowledge.topology.releases import Rules
     from knowledge.topology.result import Topology
 
 GB = 1e9
@@ -24,11 +26,12 @@ _BYTES = {  # of one weight, scales included where the format has them
     "gptq": 0.5 + 4 / 128,
 }
 _KV_BYTES = {"auto": 2.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0}
-_UTILISATION = 0.9  # vLLM's default --gpu-memory-utilization up to the releases that lower it; stated in the result
+_OVERHEAD_GB = (2.0, 8.0)  # activations, CUDA graphs, communication buffers: what profiling usually finds, least and most
+_VOCAB_PADDING = 64
 
 
-def sizes(layout: Layout, topology: Topology, model: Model) -> dict[str, Any]:
-    """Return weights in GB per rank and KV cache bytes per token, by pipeline stage."""
+def sizes(layout: Layout, topology: Topology, model: Model, rules: Rules) -> dict[str, Any]:
+    """Return weights in GB per rank and KV cache bytes per token, by pipeline stage; what fits, as a range."""
     weight = _width(layout.quantization or layout.dtype or model.dtype, _BYTES, "dtype or quantization")
     dense = 2.0 if model.dtype == "mxfp4" and not layout.quantization else weight  # gpt-oss quantises experts only
     kv = _width(layout.kv_cache_dtype or "auto", _KV_BYTES, "kv_cache_dtype")
@@ -38,12 +41,46 @@ def sizes(layout: Layout, topology: Topology, model: Model) -> dict[str, Any]:
     ]
     largest = max((stage["weights_gb"] for stage in stages), default=0.0)
     result: dict[str, Any] = {"model": model.name, "stages": stages, "largest_weights_gb": largest}
+    if model.experts:
+        result |= _experts(topology, model, weight)
     if layout.gpu_memory_gb is not None:
-        free = layout.gpu_memory_gb * _UTILISATION - largest
-        tokens = [int(free * GB / stage["kv_bytes_per_token"]) for stage in stages if stage["kv_bytes_per_token"]]
-        result["fits"] = free > 0
-        result["kv_cache_tokens_at_most"] = max(0, min(tokens, default=0))
-    return result | {"assumptions": _assumptions(layout, model)}
+        result |= _room(layout.gpu_memory_gb * rules.memory_share, stages)
+    return result | {"assumptions": _assumptions(layout, model, rules)}
+
+
+def _experts(topology: Topology, model: Model, weight: float) -> dict[str, Any]:
+    """Say what one expert weighs: the price of one more redundant expert on a rank is one in each of its MoE layers."""
+    one = expert(model) * weight
+    most = max((model.moe_layers(*rank.layers) for rank in topology.ranks if rank.layers), default=0)
+    return {
+        "expert_gb": round(one / GB, 4),
+        "redundant_expert_per_rank_gb": round(one * most / GB, 3),
+        "expert_intermediate_per_rank": (model.moe_intermediate or 0) // topology.moe.tp_size,
+    }
+
+
+def _room(usable: float, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is left for the KV cache on the rank with the least room, at least and at most."""
+    least, most = (
+        min(
+            ((usable - stage["weights_gb"] - taken, stage["kv_bytes_per_token"]) for stage in stages),
+            key=lambda room: room[0],
+            default=(0.0, 0),
+        )
+        for taken in reversed(_OVERHEAD_GB)
+    )
+    return {
+        "usable_gb": round(usable, 3),
+        "fits": most[0] > 0,
+        "fits_with_margin": least[0] > 0,
+        "kv_cache_gb": [round(max(0.0, room), 3) for room, _ in (least, most)],
+        "kv_cache_tokens_at_least": _tokens(*least),
+        "kv_cache_tokens_at_most": _tokens(*most),
+    }
+
+
+def _tokens(room_gb: float, each: int) -> int:
+    return max(0, int(room_gb * GB / each)) if each else 0
 
 
 def _width(name: str, table: dict[str, float], what: str) -> float:
@@ -57,13 +94,15 @@ def _stage(layout: Layout, topology: Topology, model: Model, rank: Any, weight: 
     moe_layers = model.moe_layers(start, end)
     mlp = 3 * model.hidden * (model.intermediate or model.moe_intermediate or 0) / layout.tp
     shared_width = model.shared_intermediate or model.shared_experts * (model.moe_intermediate or 0)
+    shared_cut = 1 if sequence_parallel(layout) else layout.tp
+    vocab = -(-model.vocab // _VOCAB_PADDING) * _VOCAB_PADDING
     parts = {
         "attention": attention(model, layout.tp) * (end - start) * dense,
         "dense_mlp": mlp * (end - start - moe_layers) * dense,
         "routed_experts": expert(model) * _held(topology) * moe_layers * weight,
-        "shared_experts": 3 * model.hidden * shared_width / layout.tp * moe_layers * dense,
+        "shared_experts": 3 * model.hidden * shared_width / shared_cut * moe_layers * dense,
         "router": model.hidden * model.experts * moe_layers * 2.0,
-        "embeddings": model.vocab * model.hidden / layout.tp * 2.0 * ((start == 0) + (end == model.layers)),
+        "embeddings": vocab * model.hidden / layout.tp * 2.0 * ((start == 0) + (end == model.layers)),
     }
     return {
         "stage": rank.pp,
@@ -117,13 +156,18 @@ def kv_bytes(model: Model, layout: Layout, layers: int, width: float) -> int:
     return int(one * layers * width / layout.dcp)
 
 
-def _assumptions(layout: Layout, model: Model) -> list[str]:
+def _assumptions(layout: Layout, model: Model, rules: Rules) -> list[str]:
     said = [
         f"Weights as {layout.quantization or layout.dtype or model.dtype}; embeddings and router in 16 bits.",
-        "Without activations, CUDA graphs, communication buffers and the draft model; these take several GB more.",
+        "Norms, biases and extra prediction layers are left out; embeddings count twice, though some models tie them.",
+        "GB are 10^9 bytes; vendors' figures for GPUs may be up to 7 % more bytes than that.",
     ]
     if layout.gpu_memory_gb is not None:
-        said.append(f"{_UTILISATION:.0%} of the GPU's memory is vLLM's (--gpu-memory-utilization {_UTILISATION}).")
-    if model.shared_experts:
-        said.append("Shared experts are tensor-sharded over TP; with sequence-parallel MoE they are whole on each rank.")
+        said.append(
+            f"vLLM takes {rules.memory_share:.0%} of the GPU's memory (--gpu-memory-utilization {rules.memory_share}), and "
+            f"{_OVERHEAD_GB[0]:g} to {_OVERHEAD_GB[1]:g} GB of that go to activations, CUDA graphs and communication buffers."
+        )
+    if model.shared_experts or model.shared_intermediate:
+        how = "whole on each rank, as sequence-parallel MoE has them" if sequence_parallel(layout) else "cut over TP"
+        said.append(f"Shared experts are {how}; fused into the routed ones (ROCm only) they are whole on each rank.")
     return said

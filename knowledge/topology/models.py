@@ -7,10 +7,9 @@ only a listed alias stands for another name, because a wrong model is a wrong nu
 from __future__ import annotations
 
 import re
-import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 _SHORTEST_NAME = 4  # "k2" in a sentence may be anything
@@ -68,11 +67,11 @@ class Model:
 @cache
 def all_models() -> tuple[Model, ...]:
     """Return every known model, in the order of the files."""
+    import tomllib
+
     known = {field.name for field in fields(Model)}
     found = []
-    for path in sorted((files("knowledge.topology") / "models").iterdir(), key=lambda one: one.name):
-        if not path.name.endswith(".toml"):
-            continue
+    for path in sorted(Path(__file__).with_name("models").glob("*.toml")):
         for row in tomllib.loads(path.read_text(encoding="utf-8"))["model"]:
             assert set(row) <= known, f"{path.name}: {set(row) - known}"
             values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
@@ -81,8 +80,18 @@ def all_models() -> tuple[Model, ...]:
 
 
 def find_model(name: str) -> Model | None:
-    """Return the model of a hub name or a listed alias; None if it is unknown."""
-    return _by_name().get(_plain(name.rsplit("/", 1)[-1])) or _by_name().get(_plain(name))
+    """Return the model of a hub name or a listed alias, in the format the name ends in; None if it is unknown."""
+    known = _by_name().get(_plain(name.rsplit("/", 1)[-1])) or _by_name().get(_plain(name))
+    return _in_format(known, name) if known else None
+
+
+def _in_format(model: Model, name: str) -> Model:
+    """Return the variant that a hub name's ending names: Qwen's own FP8 checkpoints are quantised in blocks of 128."""
+    ending = re.search(r"[-_](fp8|awq|gptq)(?:-|_|$)", name.lower())
+    if ending is None or ending[1] == model.dtype:
+        return model
+    blocks = 128 if ending[1] == "fp8" and model.name.startswith("Qwen/Qwen3") else None
+    return replace(model, dtype=ending[1], quant_block=blocks)
 
 
 @cache

@@ -7,10 +7,9 @@ every release that passed conformance (`checked.toml`) is computed by the newest
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from knowledge.errors import BadInputError
@@ -32,14 +31,17 @@ class Rules:
     dcp_sizes: Literal["divides tp", "1, pcp or tp*pcp with pcp"]  # ParallelConfig validation
     pcp: bool  # --prefill-context-parallel-size exists
     eplb: bool  # --enable-eplb exists
+    eplb_needs_ep: bool  # ParallelConfig refuses EPLB without EP, and on a single EP rank
+    eplb_counts_pcp: bool  # ... counting PCP among the ranks
+    pcp_refused: Literal["no", "always", "no backend", "not MLA, with dp", "not MLA"]  # ParallelConfig, attention backends
+    gqa_dcp: Literal["no backend", "limited by KV heads"]  # attention backends, verify_with_parallel_config
+    elastic_ep: bool  # --enable-elastic-ep exists
+    backends_removed: tuple[str, ...]  # all2all backends that turn into allgather_reducescatter
+    dense_dp_apart: bool  # a dense model's DP engines are processes apart, each of its own world
+    fp8_refined: bool  # block scales of an FP8 expert are refined where its slice cuts a block
+    memory_share: float  # the default of --gpu-memory-utilization
     all2all_kernels: Literal["dp", "dp or sequence parallel", "dp, pcp or sequence parallel"]
-    expert_map_file: str
-    moe_config_file: str
 
-
-_LAYER = "vllm/model_executor/layers/fused_moe/layer.py"
-_CONFIG = "vllm/model_executor/layers/fused_moe/config.py"
-_MANAGER = "vllm/model_executor/layers/fused_moe/expert_map_manager.py"
 
 _FIRST = Rules(
     leftover_experts="last rank",
@@ -51,21 +53,29 @@ _FIRST = Rules(
     dcp_sizes="divides tp",
     pcp=False,
     eplb=False,
+    eplb_needs_ep=False,
+    eplb_counts_pcp=False,
+    pcp_refused="no",
+    gqa_dcp="no backend",
+    elastic_ep=False,
+    backends_removed=(),
+    dense_dp_apart=False,
+    fp8_refined=False,
+    memory_share=0.9,
     all2all_kernels="dp",
-    expert_map_file=_LAYER,
-    moe_config_file=_LAYER,
 )
 
 # Read in the source distributions of these releases; what a release does not mention stays as before.
 CHANGES: tuple[tuple[str, dict[str, object]], ...] = (
     ("0.8.5", {}),
-    ("0.9.2", {"ep_group": True, "ep_group_for_dense": True, "eplb": True, "moe_config_file": _CONFIG}),
-    ("0.10.2", {"leftover_experts": "first ranks", "dcp": True}),
+    ("0.9.2", {"ep_group": True, "ep_group_for_dense": True, "eplb": True}),
+    ("0.10.2", {"leftover_experts": "first ranks", "dcp": True, "eplb_needs_ep": True}),
     ("0.11.0", {"round_robin": "expert groups"}),
-    ("0.12.0", {"round_robin": "expert groups and DeepEP low latency", "pcp": True}),
-    ("0.17.1", {"ep_group_for_dense": False}),
-    ("0.20.0", {"round_robin": "and routing tables"}),
-    ("0.22.1", {"expert_map_file": _MANAGER}),
+    ("0.11.2", {"gqa_dcp": "limited by KV heads"}),
+    ("0.12.0", {"round_robin": "expert groups and DeepEP low latency", "pcp": True, "pcp_refused": "always"}),
+    ("0.13.0", {"pcp_refused": "no backend"}),
+    ("0.17.1", {"ep_group_for_dense": False, "elastic_ep": True, "dense_dp_apart": True, "backends_removed": ("pplx",)}),
+    ("0.20.0", {"round_robin": "and routing tables", "backends_removed": ("pplx", "naive"), "memory_share": 0.92}),
     ("0.25.1", {"all2all_kernels": "dp or sequence parallel"}),
     (
         "0.28.0",
@@ -73,8 +83,11 @@ CHANGES: tuple[tuple[str, dict[str, object]], ...] = (
             "dcp_order": "pcp then tp",
             "dcp_sizes": "1, pcp or tp*pcp with pcp",
             "all2all_kernels": "dp, pcp or sequence parallel",
+            "pcp_refused": "not MLA, with dp",
+            "eplb_counts_pcp": True,
         },
     ),
+    ("0.30.0", {"pcp_refused": "not MLA", "fp8_refined": True}),
 )
 
 
@@ -100,7 +113,9 @@ def rules_for(release: str) -> Rules:
 @cache
 def checked() -> dict[str, int]:
     """Return the releases that passed conformance, with how many layouts were compared."""
-    path = files("knowledge.topology") / "checked.toml"
+    import tomllib
+
+    path = Path(__file__).with_name("checked.toml")
     if not path.is_file():
         return {}
     table = tomllib.loads(path.read_text(encoding="utf-8"))
