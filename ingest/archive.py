@@ -1,11 +1,14 @@
 """Reading a source archive that may be hostile: nothing is extracted, regular members are streamed into memory.
 
-Names in the archive are never used as paths on this machine. Links, devices and names that climb out of the archive are
-refused, and so is one that is too many, too large, or that grows too much when unpacked (RELIABILITY R34).
+Names in the archive are never used as paths on this machine, links are never followed, and an archive inside the archive is
+never opened. Refused are devices, names and links that lead out, names that come twice, and an archive with too many members,
+too large a member or header, or that grows too much when unpacked.
 """
 
 from __future__ import annotations
 
+import gzip
+import posixpath
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -18,12 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, OverflowError, RecursionError)  # all seen from tarfile
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much one archive may hold; vLLM 0.33.0 has 7,000 members and 170 MB, so each leaves room to grow."""
 
     members: int = 100_000
+    header_bytes: int = 64 * 1024  # a long name or its attributes
     member_bytes: int = 32 * 1024 * 1024
     total_bytes: int = 2 * 1024 * 1024 * 1024
     ratio: int = 200
@@ -37,51 +43,96 @@ def members(path: Path, wanted: Callable[[str], bool], limits: Limits | None = N
         SourceError: it is cut short or damaged.
     """
     limits = limits or Limits()
+    seen: set[str] = set()
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
-            for count, member in enumerate(archive, start=1):
-                if count > limits.members:
-                    raise UnsafeArchiveError(f"{path.name} holds more than {limits.members} members; it was not read further.")
-                name = _plain_name(path, member)
-                _grown(path, member, limits)
-                if name is not None and wanted(name):
-                    yield name, _content(path, archive, member, limits)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise SourceError(f"{path.name} is damaged or cut short ({error}); delete it and run the command again.") from error
+        with gzip.open(path, "rb") as unpacked:
+            stream = _Forward(path, unpacked, limits)
+            with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
+                for count, member in enumerate(archive, start=1):
+                    if count > limits.members:
+                        raise UnsafeArchiveError(
+                            f"{path.name} holds more than {limits.members} members; it was not read further."
+                        )
+                    name = _plain_name(path, member)
+                    _grown(path, member.offset_data + member.size, limits)
+                    if name is None or not wanted(name):
+                        continue
+                    if name in seen:
+                        raise UnsafeArchiveError(f"{path.name} holds {name[:80]!r} twice; it was refused.")
+                    seen.add(name)
+                    yield name, _content(path, stream, member, limits)
+    except _DAMAGED as error:
+        raise SourceError(f"{path.name} is damaged or cut short ({error}); delete {path} and run the command again.") from error
+
+
+class _Forward:
+    """The unpacked stream as tarfile sees it: read once from front to back, a header's worth at a time.
+
+    tarfile reads a long name or a pax header whole, however large it says it is, and follows a negative size backwards.
+    """
+
+    def __init__(self, path: Path, unpacked: gzip.GzipFile, limits: Limits) -> None:
+        self._path, self._unpacked, self._limits = path, unpacked, limits
+
+    def tell(self) -> int:
+        return self._unpacked.tell()
+
+    def seek(self, place: int) -> int:
+        if place < self._unpacked.tell():
+            raise tarfile.StreamError("a header points backwards")
+        _grown(self._path, place, self._limits)
+        return self._unpacked.seek(place)
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._limits.header_bytes:
+            raise UnsafeArchiveError(f"{self._path.name} holds a header of {size} bytes; it was refused.")
+        content = self._unpacked.read(size)
+        _grown(self._path, self._unpacked.tell(), self._limits)
+        return content
+
+    def content(self, member: tarfile.TarInfo) -> bytes:
+        """Return a member's bytes; they lie right behind its header."""
+        self.seek(member.offset_data)
+        return self._unpacked.read(member.size)
 
 
 def _plain_name(path: Path, member: tarfile.TarInfo) -> str | None:
-    """Return the name below the top folder; None for a folder."""
-    parts = PurePosixPath(member.name).parts
-    if member.name.startswith("/") or ".." in parts or "\\" in member.name or "\x00" in member.name:
+    """Return the name below the top folder; None for a folder or a link that stays inside."""
+    if _leads_out(member.name) or (member.islnk() and _leads_out(member.linkname)) or (member.issym() and _points_out(member)):
         raise UnsafeArchiveError(f"{path.name} holds a member named {member.name[:80]!r}, which leads out of it; it was refused.")
-    if member.isdir():
+    if member.isdir() or member.issym() or member.islnk():
         return None
-    if not member.isreg():
-        if member.issym() or member.islnk():
-            return None  # vLLM's own archives hold a few links; they are never followed
+    if not member.isreg() or member.issparse():
         raise UnsafeArchiveError(f"{path.name} holds {member.name[:80]!r}, which is no regular file; it was refused.")
+    parts = PurePosixPath(member.name).parts
     return "/".join(parts[1:]) if len(parts) > 1 else None
 
 
-def _content(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, limits: Limits) -> bytes:
+def _leads_out(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/") or "\\" in name or "\x00" in name or name[1:2] == ":"
+
+
+def _points_out(member: tarfile.TarInfo) -> bool:
+    """Whether a symbolic link's target lies outside the archive."""
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+    return member.linkname.startswith("/") or target == ".." or target.startswith("../") or "\\" in member.linkname
+
+
+def _content(path: Path, stream: _Forward, member: tarfile.TarInfo, limits: Limits) -> bytes:
     if member.size > limits.member_bytes:
         raise UnsafeArchiveError(
             f"{path.name} holds {member.name[:80]!r} of {member.size} bytes, more than {limits.member_bytes}; it was refused."
         )
-    stream = archive.extractfile(member)
-    assert stream is not None
-    content = stream.read(limits.member_bytes + 1)
+    content = stream.content(member)
     if len(content) != member.size:
-        raise SourceError(f"{path.name} ends inside {member.name[:80]!r}; delete it and run the command again.")
+        raise SourceError(f"{path.name} ends inside {member.name[:80]!r}; delete {path} and run the command again.")
     return content
 
 
-def _grown(path: Path, member: tarfile.TarInfo, limits: Limits) -> None:
-    """Refuse a member that would take the archive beyond its total or its ratio; headers tell sizes before content."""
-    end = member.offset_data + member.size
+def _grown(path: Path, end: int, limits: Limits) -> None:
+    """Refuse to go beyond the total or the ratio; headers tell sizes before content is unpacked."""
     packed = max(path.stat().st_size, 1)
-    if end > limits.total_bytes or end / packed > limits.ratio:
+    if end > limits.total_bytes or end > max(limits.ratio * packed, limits.header_bytes):
         raise UnsafeArchiveError(
             f"{path.name} unpacks to more than {end} bytes from {packed}, beyond the limits; it was refused as an archive bomb."
         )

@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,21 +18,24 @@ from ingest import issue, markdown, python_code
 from ingest.sources.issue_file import IssueFile
 from ingest.sources.vllm_release import VllmRelease
 from knowledge.embedding import open_embedder
-from knowledge.errors import IndexUnavailableError, SourceError
+from knowledge.errors import IndexUnavailableError, ShardwiseError, SourceError
 from knowledge.index import generation
 from knowledge.notes.loader import load_notes, resolve_all
+from knowledge.topology.releases import parse as parse_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from ingest.python_code import Name
-    from ingest.sources import Source
+    from ingest.sources import Source, ThreadSource
     from knowledge.ports import Embedder, Vectors
     from knowledge.settings import Settings
     from knowledge.types import Chunk, Document
 
-SCHEMA = "1"  # of chunks and index parts; a new one makes every release build again
+SCHEMA = "2"  # of chunks and index parts; a new one makes every release build again
 _EMBED_BATCH = 1024
 _SAMPLE = 5  # chunks that must find themselves before a build is published
 
@@ -44,7 +48,7 @@ class Request:
     scope: str = "parallelism"
     issues: Path | None = None
     source: Source | None = None
-    extra: tuple[Source, ...] = ()
+    extra: tuple[ThreadSource, ...] = ()
 
 
 @dataclass
@@ -70,9 +74,7 @@ def ensure_index(settings: Settings, version: str | None, steps: Steps | None = 
     """Return a release that is indexed: the one asked for, else the newest there is, else the newest published."""
     known = generation.records(settings.index)
     if version is None and known:
-        from knowledge.topology.releases import parse
-
-        return max(known, key=parse)
+        return max(known, key=parse_release)
     if version is not None and version in known:
         return version
     return ingest(settings, Request(version), steps or Steps()).release
@@ -84,87 +86,122 @@ def ingest(settings: Settings, request: Request, steps: Steps) -> Report:
     Raises:
         ShardwiseError: one sentence; the former index stays whole.
     """
-    began = time.perf_counter()
-    steps.at("fetching")
-    source = request.source or VllmRelease(
-        request.release,
-        settings.cache,
-        request.scope,
-        progress=lambda done, total: steps.at("downloading", done, total),
-    )
-    release = source.archive()[0] if isinstance(source, VllmRelease) else str(getattr(source, "release", "local"))
-    embedder = open_embedder(settings)
-    fingerprint = _fingerprint(request, source, release, embedder)
-    known = generation.records(settings.index)
-    if release in known and known[release].fingerprint == fingerprint:
-        return Report(release, built=False, chunks=sum(known[release].chunks.values()), seconds=time.perf_counter() - began)
     try:
-        with generation.building(settings.index) as fresh:
-            report, record = _build(settings, request, steps, source, release, embedder, fresh, fingerprint)
-            former = generation.current(settings.index)
-            for other in known:
-                if other != release and former is not None:
-                    shutil.copytree(former / other, fresh / other)
-            kept = [one for name, one in known.items() if name != release]
-            generation.publish(settings.index, fresh, [*kept, record])
-    except OSError as error:
-        raise IndexUnavailableError(
-            f"The index could not be written ({error.strerror or error}); the former one is whole. Free disk space and run again."
-        ) from error
-    report.seconds = time.perf_counter() - began
-    return report
+        return _Run(settings, request, steps).report()
+    except ShardwiseError as error:
+        _note(settings, request, str(error))
+        raise
+    except (OSError, sqlite3.Error) as error:
+        sentence = (
+            f"The index could not be written ({getattr(error, 'strerror', None) or error}); the former one is whole. Free disk "
+            f"space in {settings.home} or check that it may be written to, then run again."
+        )
+        _note(settings, request, sentence)
+        raise IndexUnavailableError(sentence) from error
 
 
-def _build(
-    settings: Settings,
-    request: Request,
-    steps: Steps,
-    source: Source,
-    release: str,
-    embedder: Embedder,
-    fresh: Path,
-    fingerprint: str,
-) -> tuple[Report, generation.ReleaseRecord]:
-    from knowledge.index.build import build_release
+def _note(settings: Settings, request: Request, sentence: str) -> None:
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    asked = request.release or getattr(request.source, "where", "") or "newest"
+    generation.note_failure(settings.index, asked, sentence, when)
 
-    began = time.perf_counter()
-    steps.at("reading")
-    documents = list(source.documents())
-    if not documents:
-        raise SourceError(f"vLLM {release} holds no document in the scope {request.scope}; nothing was built.")
-    threads, failures = _threads(request)
-    steps.at("parsing")
-    chunks, names = parse_all([*documents, *threads])
-    notes, problems = resolve_all(load_notes(), _Documents(release, documents))
-    vectors = VectorCache(settings.cache, embedder, lambda done, total: steps.at("embedding", done, total))
-    steps.at("indexing")
-    count = build_release(
-        fresh / release,
-        release=release,
-        embedder=embedder.name,
-        documents=[*documents, *threads],
-        chunks=chunks,
-        names=names,
-        notes=notes,
-        embed=vectors.embed,
-    )
-    _validate(fresh / release, release, embedder, count)
-    record = generation.ReleaseRecord(
-        release=release,
-        fingerprint=fingerprint,
-        source=type(source).__name__,
-        scope=request.scope,
-        embedder=embedder.name,
-        dimension=embedder.dimension,
-        documents=dict(Counter(one.kind for one in [*documents, *threads])),
-        chunks={**Counter(one.kind for one in chunks), "note": len(notes)},
-        skipped=int(getattr(source, "skipped", 0)),
-        withheld=sorted({problem.note for problem in problems if problem.withheld and not problem.claim}),
-        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=round(time.perf_counter() - began, 1),
-        failures=failures,
-    )
-    return Report(release, built=True, chunks=count, embedded=vectors.embedded, failures=failures), record
+
+class _Run:
+    """One run: what it reads from, and what it makes of that."""
+
+    def __init__(self, settings: Settings, request: Request, steps: Steps) -> None:
+        self._began = time.perf_counter()
+        self._settings, self._request, self._steps = settings, request, steps
+        self._source: Source = request.source or VllmRelease(
+            request.release,
+            settings.cache,
+            request.scope,
+            progress=lambda done, total: steps.at("downloading", done, total),
+        )
+
+    def report(self) -> Report:
+        """Build and publish, unless nothing is new."""
+        self._steps.at("fetching")
+        release = self._source.release
+        embedder = open_embedder(self._settings)
+        threads, failures = _threads(self._request)
+        origin = self._source.fingerprint()
+        fingerprint = _fingerprint(self._request, release, embedder, origin, threads)
+        index = self._settings.index
+        if (known := generation.intact(index).get(release)) and known.fingerprint == fingerprint:
+            return self._nothing_new(known, failures)
+        with generation.building(index) as fresh:
+            former = generation.intact(index)  # read again: another process may have built while this one downloaded
+            if (known := former.get(release)) and known.fingerprint == fingerprint:
+                return self._nothing_new(known, failures)
+            built, embedded = self._build(fresh / release, release, embedder, threads)
+            record = replace(built, fingerprint=fingerprint, origin=origin, failures=failures)
+            for other in former:
+                if other != release:
+                    shutil.copytree(_generation(index) / other, fresh / other)
+            generation.publish(index, fresh, [*(one for name, one in former.items() if name != release), record])
+        chunks = sum(record.chunks.values())
+        return Report(release, built=True, chunks=chunks, embedded=embedded, seconds=self._seconds(), failures=failures)
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def _nothing_new(self, known: generation.ReleaseRecord, failures: list[str]) -> Report:
+        chunks = sum(known.chunks.values())
+        return Report(known.release, built=False, chunks=chunks, seconds=self._seconds(), failures=failures)
+
+    def _build(
+        self, folder: Path, release: str, embedder: Embedder, threads: list[Document]
+    ) -> tuple[generation.ReleaseRecord, int]:
+        """Write one release's folder and check it; return its record and how many texts were embedded anew."""
+        from knowledge.index.build import build_release
+
+        began = time.perf_counter()
+        self._steps.at("reading")
+        pages = list(self._source.documents())
+        if not pages:
+            raise SourceError(
+                f"vLLM {release} holds no document in the scope {self._request.scope}, nothing was built; give another --source."
+            )
+        documents = [*pages, *threads]
+        self._steps.at("parsing")
+        chunks, names = parse_all(documents)
+        notes, problems = resolve_all(load_notes(), _Documents(release, pages))
+        vectors = VectorCache(self._settings.cache, embedder, lambda done, total: self._steps.at("embedding", done, total))
+        self._steps.at("indexing")
+        count = build_release(
+            folder,
+            release=release,
+            embedder=embedder.name,
+            documents=documents,
+            chunks=chunks,
+            names=names,
+            notes=notes,
+            embed=vectors.embed,
+        )
+        self._steps.at("checking")
+        _validate(folder, release, embedder, count)
+        record = generation.ReleaseRecord(
+            release=release,
+            fingerprint="",
+            source=type(self._source).__name__,
+            scope=self._request.scope,
+            embedder=embedder.name,
+            dimension=embedder.dimension,
+            documents=dict(Counter(one.kind for one in documents)),
+            chunks={**Counter(one.kind for one in chunks), "note": len(notes)},
+            skipped=self._source.skipped,
+            withheld=sorted({problem.note for problem in problems if problem.withheld and not problem.claim}),
+            built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - began, 1),
+        )
+        return record, vectors.embedded
+
+
+def _generation(index: Path) -> Path:
+    folder = generation.current(index)
+    assert folder is not None  # releases were read from it under the lock
+    return folder
 
 
 def parse_all(documents: Sequence[Document]) -> tuple[list[Chunk], list[Name]]:
@@ -224,17 +261,12 @@ def _validate(folder: Path, release: str, embedder: Embedder, count: int) -> Non
         chroma.close()
 
 
-def _fingerprint(request: Request, source: Source, release: str, embedder: Embedder) -> str:
-    digest = hashlib.sha256(f"{SCHEMA}|{release}|{request.scope}|{embedder.name}".encode())
-    if isinstance(source, VllmRelease):
-        digest.update(str(source.archive()[1].stat().st_size).encode())
-    else:
-        for one in sorted(source.documents(), key=lambda one: one.path):
-            digest.update(f"{one.path}\0{one.text}".encode())
-    for one in IssueFile(request.issues).documents():
-        digest.update(one.text.encode())
+def _fingerprint(request: Request, release: str, embedder: Embedder, origin: str, threads: Sequence[Document]) -> str:
+    """Tell whether a run would build what is there already: everything that a build is made of goes in."""
+    digest = hashlib.sha256(f"{SCHEMA}|{release}|{request.scope}|{embedder.name}|{origin}".encode())
+    for one in sorted(threads, key=lambda one: one.path):
+        digest.update(f"{one.path}\0{one.title}\0{one.text}\0{sorted(one.meta.items())}".encode())
     digest.update(repr(load_notes()).encode())
-    digest.update(repr([type(extra).__name__ for extra in request.extra]).encode())
     return digest.hexdigest()
 
 
@@ -252,25 +284,41 @@ class VectorCache:
         """Return vectors of the texts, from the cache where they are known."""
         keys = [hashlib.sha256(f"{self._embedder.name}\0{text}".encode()).digest() for text in texts]
         out = np.zeros((len(texts), self._embedder.dimension), dtype=np.float32)
-        database = sqlite3.connect(self._path)
-        try:
-            database.execute("create table if not exists vectors(key blob primary key, vector blob) without rowid")
-            missing = []
-            for row, key in enumerate(keys):
-                found = database.execute("select vector from vectors where key=?", (key,)).fetchone()
-                if found is None:
-                    missing.append(row)
-                else:
-                    out[row] = np.frombuffer(found[0], dtype=np.float32)
+        with closing(self._database()) as database:
+            missing = [row for row, key in enumerate(keys) if not self._found(database, key, out[row])]
             for start in range(0, len(missing), _EMBED_BATCH):
                 batch = missing[start : start + _EMBED_BATCH]
                 out[batch] = self._embedder.embed([texts[row] for row in batch])
-                database.executemany(
-                    "insert or replace into vectors values (?,?)", [(keys[row], out[row].tobytes()) for row in batch]
-                )
+                rows = [(keys[row], out[row].tobytes()) for row in batch]
+                database.executemany("insert or replace into vectors values (?,?)", rows)
                 database.commit()
                 self._progress(start + len(batch), len(missing))
-            self.embedded = len(missing)
-        finally:
-            database.close()
+        self.embedded = len(missing)
         return out
+
+    def _database(self) -> sqlite3.Connection:
+        """Open the cache, or begin it anew when it is damaged: it can be had again."""
+        try:
+            return self._opened()
+        except sqlite3.OperationalError:
+            raise  # a full disk, no permission: nothing that a new file would mend
+        except sqlite3.DatabaseError:
+            self._path.unlink(missing_ok=True)
+            return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path)
+        try:
+            database.execute("create table if not exists vectors(key blob primary key, vector blob) without rowid")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    def _found(self, database: sqlite3.Connection, key: bytes, row: NDArray[np.float32]) -> bool:
+        """Copy a known vector into its row; one of another length counts as unknown."""
+        found = database.execute("select vector from vectors where key=?", (key,)).fetchone()
+        if found is None or len(found[0]) != row.nbytes:
+            return False
+        row[:] = np.frombuffer(found[0], dtype=np.float32)
+        return True

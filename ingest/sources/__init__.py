@@ -10,8 +10,21 @@ if TYPE_CHECKING:
     from knowledge.types import Document
 
 
-class Source(Protocol):
-    """Something that publishes documents."""
+class ThreadSource(Protocol):
+    """Something that publishes threads."""
 
     def documents(self) -> Iterator[Document]:
         """Yield every document in scope; raises SourceError with one sentence when it cannot."""
+
+
+class Source(ThreadSource, Protocol):
+    """Something that publishes the files of one release."""
+
+    skipped: int  # files that were no UTF-8, counted by the last `documents`
+
+    @property
+    def release(self) -> str:
+        """The version the files belong to."""
+
+    def fingerprint(self) -> str:
+        """Tell whether the files are what they were: a hash, or a commit."""

@@ -11,11 +11,12 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import stamina
 
+from ingest.patience import tries
 from ingest.sources.issue_file import thread
 from knowledge.errors import BadInputError, SourceError
 
@@ -47,11 +48,14 @@ class GitHubIssues:
 
     settings: Settings
     repository: str
+    label: str = ""
     query: str = _SEARCH
     sleep: Callable[[float], None] = field(default=time.sleep)
 
     def documents(self) -> Iterator[Document]:
         """Yield threads, newest first; raises SourceError when GitHub cannot be reached."""
+        if '"' in self.label:
+            raise BadInputError(f"{self.label!r} is no label: it holds a quotation mark.")
         if not _REPOSITORY.match(self.repository):
             raise BadInputError(f"{self.repository!r} is no repository; write it as OWNER/REPO.")
         with httpx.Client(base_url=self.settings.github_api, headers=self._headers(), timeout=_TIMEOUT_S) as client:
@@ -63,7 +67,8 @@ class GitHubIssues:
                     return
 
     def _page(self, client: httpx.Client, page: int) -> list[dict[str, Any]]:
-        query = {"q": f"repo:{self.repository} {self.query}", "sort": "updated", "per_page": str(_PER_PAGE), "page": str(page)}
+        what = f'label:"{self.label}"' if self.label else self.query
+        query = {"q": f"repo:{self.repository} {what}", "sort": "updated", "per_page": str(_PER_PAGE), "page": str(page)}
         found = self._get(client, "/search/issues", query)
         return list(found.get("items") or []) if isinstance(found, dict) else []
 
@@ -94,10 +99,10 @@ class GitHubIssues:
     def _get(self, client: httpx.Client, path: str, query: dict[str, str]) -> Any:
         """Return a resource's JSON, from the cache if it has not changed."""
         kept = self._kept(path, query)
-        known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+        known = _read(kept)
         headers = {"If-None-Match": known["etag"]} if known.get("etag") else {}
         try:
-            for attempt in stamina.retry_context(on=(_Busy, httpx.TransportError), attempts=4, timeout=2 * _WAIT_S, wait_max=8):
+            for attempt in tries(_Busy, httpx.TransportError, total_s=2 * _WAIT_S):
                 with attempt:
                     response = client.get(path, params=query, headers=headers)
                     self._wait(response)
@@ -114,7 +119,9 @@ class GitHubIssues:
         except ValueError as error:
             raise SourceError(f"GitHub's answer for {self.repository} is not JSON.") from error
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps({"etag": response.headers.get("ETag", ""), "body": body}), encoding="utf-8")
+        aside = kept.with_suffix(".new")
+        aside.write_text(json.dumps({"etag": response.headers.get("ETag", ""), "body": body}), encoding="utf-8")
+        aside.replace(kept)
         return body
 
     def _wait(self, response: httpx.Response) -> None:
@@ -123,8 +130,7 @@ class GitHubIssues:
             "Retry-After" in response.headers or response.headers.get("X-RateLimit-Remaining") == "0"
         )
         if limited:
-            until = float(response.headers.get("X-RateLimit-Reset") or 0) - time.time()
-            seconds = max(1.0, float(response.headers.get("Retry-After") or until))
+            seconds = _seconds_left(response.headers)
             if seconds > _WAIT_S:
                 raise SourceError(f"GitHub's rate limit lasts another {seconds:.0f} s; give SHARDWISE_GITHUB_TOKEN or run later.")
             self.sleep(seconds)
@@ -135,3 +141,27 @@ class GitHubIssues:
     def _kept(self, path: str, query: dict[str, str]) -> Path:
         name = hashlib.sha256(f"{self.settings.github_api}{path}{sorted(query.items())}".encode()).hexdigest()[:24]
         return self.settings.cache / "github" / f"{name}.json"
+
+
+def _seconds_left(headers: httpx.Headers) -> float:
+    """Read how long to wait: Retry-After in seconds or as a date, else the time the rate limit resets."""
+    given = headers.get("Retry-After", "")
+    try:
+        if given and not given.strip().isdigit():
+            left = parsedate_to_datetime(given).timestamp() - time.time()
+        elif given:
+            left = float(given)
+        else:
+            left = float(headers.get("X-RateLimit-Reset") or 0) - time.time()
+    except ValueError:
+        left = 0.0
+    return max(1.0, left)
+
+
+def _read(kept: Path) -> dict[str, Any]:
+    """Return what was kept of an answer; a damaged file counts as none."""
+    try:
+        known = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) and "body" in known else {}

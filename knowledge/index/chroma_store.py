@@ -60,8 +60,8 @@ class _Watchdog:
             raise IndexUnavailableError(
                 f"Chroma did not answer within {_WATCHDOG_S:.0f} s; free disk space, then run the command again."
             ) from error
-        except Exception as error:
-            if type(error).__name__ != "InternalError":  # chromadb's; importing its class costs what this module saves
+        except BaseException as error:
+            if not _is_fault(error):
                 raise
             raise IndexUnavailableError(f"Chroma cannot go on ({error}); free disk space or run `shardwise ingest`.") from error
 
@@ -173,6 +173,12 @@ class ChromaReader:
     def count(self) -> int:
         """How many vectors are stored."""
         return int(self._call(lambda: self._engine.count(self._collection, *_SCOPE)))
+
+
+def _is_fault(error: BaseException) -> bool:
+    """Whether Chroma itself failed; told by name, since importing its classes costs what this module saves."""
+    name = type(error).__name__
+    return name == "PanicException" or (type(error).__module__.startswith("chromadb") and name != "NotFoundError")
 
 
 def _engine(folder: Path) -> Any:

@@ -81,8 +81,15 @@ class _Release:
 class HybridRetriever:
     """Implements ports.Retriever over one generation of the index."""
 
-    def __init__(self, folder: Path, records: dict[str, generation.ReleaseRecord], embedder: Embedder) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        records: dict[str, generation.ReleaseRecord],
+        embedder: Embedder,
+        lease: generation.Lease | None = None,
+    ) -> None:
         self._folder = folder
+        self._lease = lease  # held, so that a new build does not remove this generation
         self._records = records
         self._embedder = embedder
         self._open = lru_cache(maxsize=32)(self._opened)
@@ -167,7 +174,7 @@ def with_history(query: str, history: Sequence[Turn]) -> str:
 
 def open_retriever(settings: Settings) -> HybridRetriever:
     """Open the current generation; raises IndexUnavailableError before the first build."""
-    folder = generation.current(settings.index)
-    if folder is None:
+    lease = generation.lease(settings.index)
+    if lease is None:
         raise IndexUnavailableError("There is no index yet; run `shardwise ingest`.")
-    return HybridRetriever(folder, generation.records(settings.index), open_embedder(settings))
+    return HybridRetriever(lease.folder, generation.records(settings.index, lease.folder), open_embedder(settings), lease)

@@ -10,7 +10,8 @@ import click
 from bot.channels.cli._common import load_settings, progress
 
 if TYPE_CHECKING:
-    from ingest.pipeline import Report, Request
+    from ingest.pipeline import Report
+    from ingest.sources import ThreadSource
     from knowledge.settings import Settings
 
 
@@ -21,38 +22,39 @@ if TYPE_CHECKING:
 @click.option(
     "--issues", type=click.Path(path_type=Path, dir_okay=False), help="A JSONL file of threads instead of the shipped one."
 )
-@click.option("--github", help="OWNER/REPO: read its threads over GitHub's REST as well.")
-@click.option("--source", help="A directory or a git URL instead of a release.")
+@click.option("--github", help="OWNER/REPO: read its issues and pull requests over GitHub's REST as well.")
+@click.option(
+    "--label", default="", help="With --github: the threads with this label, instead of those that speak of parallelism."
+)
+@click.option("--source", help="A directory or a git URL instead of a release; --vllm then says which release it is.")
 @click.option("--ref", default="", help="The branch, tag or commit of a git URL.")
 @click.option("--scope", type=click.Choice(["parallelism", "all"]), default="parallelism", show_default=True)
-def command(versions: tuple[str, ...], issues: Path | None, github: str | None, source: str | None, ref: str, scope: str) -> None:
+def command(
+    versions: tuple[str, ...], issues: Path | None, github: str | None, label: str, source: str | None, ref: str, scope: str
+) -> None:
     """Build the index, or bring it up to date: what has not changed is not embedded again."""
+    if source and len(versions) > 1:
+        raise click.UsageError("--source is one release: give --vllm once, or not at all")
+    if (ref and not source) or (label and not github):
+        raise click.UsageError("--ref belongs to --source, --label to --github")
     settings = load_settings()
-    for request in _requests(settings, versions, issues, github, source, ref, scope):
+    threads = _threads(settings, github, label)
+    for version in versions or (None,):
         with progress() as steps:
-            from ingest.pipeline import ingest
+            from ingest.pipeline import Request, ingest
+            from ingest.sources.git_checkout import GitCheckout
 
-            report = ingest(settings, request, steps)
+            checkout = GitCheckout(source, ref, settings.cache, scope, version) if source else None
+            report = ingest(settings, Request(version, scope, issues, checkout, threads), steps)
         _tell(report)
 
 
-def _requests(
-    settings: Settings,
-    versions: tuple[str, ...],
-    issues: Path | None,
-    github: str | None,
-    source: str | None,
-    ref: str,
-    scope: str,
-) -> list[Request]:
-    from ingest.pipeline import Request
-    from ingest.sources.git_checkout import GitCheckout
+def _threads(settings: Settings, github: str | None, label: str) -> tuple[ThreadSource, ...]:
+    if not github:
+        return ()
     from ingest.sources.github_issues import GitHubIssues
 
-    extra = (GitHubIssues(settings, github),) if github else ()
-    if source:
-        return [Request(scope=scope, issues=issues, source=GitCheckout(source, ref, settings.cache, scope), extra=extra)]
-    return [Request(version, scope, issues, extra=extra) for version in (versions or (None,))]
+    return (GitHubIssues(settings, github, label),)
 
 
 def _tell(report: Report) -> None:
