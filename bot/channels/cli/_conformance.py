@@ -44,5 +44,5 @@ def source_files(release: str, source: Path | None = None) -> dict[str, str]:
 
     if source is not None:
         return read_directory(source / f"vllm-{release}")
-    _, archive = VllmRelease(release, Settings().cache).archive()
+    archive = VllmRelease(release, Settings().cache).archive().path
     return {name: content.decode("utf-8") for name, content in members(archive, FILES.__contains__)}
