@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,20 +41,23 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
     best = hits[0].score if hits else 1.0
     scores = {hit.chunk.meta.get("note", ""): hit.score / best for hit in hits}
     lowered = _squeeze(one.text)
-    shared: dict[str, int] = {}
-    for note in corpus.notes.values():
-        for term in note.terms:
-            shared[term.lower()] = shared.get(term.lower(), 0) + 1
+    shared = _shared(corpus)
     for note in corpus.notes.values():
         gained = sum(sorted((_worth(term, shared) for term in note.terms if _holds(term, lowered)), reverse=True)[:2])
         if gained:
             scores[note.id] = scores.get(note.id, 0.25) + gained
-    asked = _grams(query)
+    asked = _grams.__wrapped__(query)  # a question comes once, a note's texts every time: only those are kept
     for name in scores:
         if name in corpus.notes:
             scores[name] += _ALIKE * _likeness(asked, corpus.notes[name]) ** 2
     found = [(score, corpus.notes[name]) for name, score in scores.items() if name in corpus.notes]
     return sorted(found, key=lambda pair: (-pair[0], pair[1].id))
+
+
+@lru_cache(maxsize=32)
+def _shared(corpus: SqliteCorpus) -> Counter[str]:
+    """Count the notes of a release that name a term; the rarer, the more it says."""
+    return Counter(term.lower() for note in corpus.notes.values() for term in note.terms)
 
 
 @lru_cache(maxsize=16_384)
@@ -77,12 +81,15 @@ def _squeeze(text: str) -> str:
     return re.sub(r"\s+", " ", text.lower())
 
 
-def _worth(term: str, shared: dict[str, int]) -> float:
+_squeezed = lru_cache(maxsize=16_384)(_squeeze)
+
+
+def _worth(term: str, shared: Counter[str]) -> float:
     return float(_TERM * min(1.0, len(term) / 24) ** 1.5 / shared[term.lower()] ** 0.5)
 
 
 def _holds(term: str, lowered: str) -> bool:
-    term = _squeeze(term)
+    term = _squeezed(term)
     if len(term) < 4:  # noqa: PLR2004 - "ep" is in every question
         return False
     at = lowered.find(term)

@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 import threading
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from knowledge.errors import IndexUnavailableError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from knowledge.notes.note import ResolvedNote
 
+_OPEN_DOCUMENTS = 48  # kept cut into lines; answers cite the same few again and again
 _SCHEMA = """
 create table documents(path text primary key, kind text, url text, title text, text text, meta text);
 create table chunks(place integer primary key, id text unique, kind text, path text, heading text, start integer,
@@ -126,6 +127,7 @@ class SqliteCorpus:
             raise IndexUnavailableError(f"{path.name} is missing from the index; run `shardwise ingest` to build it again.")
         self._path = path
         self._local = threading.local()
+        self._lines_of = lru_cache(maxsize=_OPEN_DOCUMENTS)(self._read_lines)
         self.release = str(self._one("select value from facts where key='release'")[0])
 
     @property
@@ -171,11 +173,12 @@ class SqliteCorpus:
 
     def lines(self, path: str, start: int, end: int) -> str | None:
         """Return lines start to end (from 1, both included), or None if they are not there."""
-        row = self._one("select text from documents where path=?", (path,))
-        if not row:
-            return None
-        lines = str(row[0]).split("\n")
+        lines = self._lines_of(path)
         return "\n".join(lines[start - 1 : end]) if 1 <= start <= min(end, len(lines)) else None
+
+    def _read_lines(self, path: str) -> tuple[str, ...]:
+        row = self._one("select text from documents where path=?", (path,))
+        return tuple(str(row[0]).split("\n")) if row else ()
 
     def find_symbol(self, name: str) -> list[Chunk]:
         """Return the chunks that define a symbol, given bare or qualified, in the order of the lines."""

@@ -68,8 +68,12 @@ class _Release:
     def is_note(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return np.array([kind == "note" for kind in self.corpus.kinds])
 
+    @cached_property
+    def _kinds(self) -> np.ndarray[tuple[int], np.dtype[np.str_]]:
+        return np.array(self.corpus.kinds)
+
     def of(self, kinds: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return np.isin(np.array(self.corpus.kinds), list(kinds))
+        return np.isin(self._kinds, list(kinds))
 
     @cached_property
     def note_ids(self) -> dict[int, str]:
