@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bot.understand import followup, intent
 from bot.understand.asks import Asks, read_asks
+from bot.understand.commands import Launch, launches
 from bot.understand.language import language_of
 from bot.understand.layout_words import Stated, per_card, read
 from bot.understand.release import releases_in
@@ -43,6 +44,8 @@ class Understood:
     wanted_per_card: int | None = None
     assumed: tuple[tuple[str, int], ...] = ()
     conflicts: tuple[tuple[str, int, int], ...] = ()
+    launched: tuple[Launch, ...] = ()
+    alternatives: tuple[Layout, ...] = ()
 
     @property
     def computes(self) -> bool:
@@ -59,9 +62,12 @@ def understand(question: Question) -> Understood:
     leans = followup.follows(text, question.history)
     if declined == "offtopic" and leans and intent.decline(followup.subject(question.history)) is None:
         declined = None
-    here = read(text)
+    launched = launches(text)
+    here = (followup.bare_number(text, question.history) if leans else None) or followup.layout_of(text)
     earlier = followup.subject(question.history) if leans else ""
     model, guessed = _model(text, earlier)
+    if launched and launched[0].model:
+        model, guessed = launched[0].model, False
     base = Understood(
         text=text,
         language=language,
@@ -75,6 +81,8 @@ def understand(question: Question) -> Understood:
         follows=leans,
         earlier=earlier,
         wanted_per_card=per_card(text),
+        launched=launched,
+        alternatives=alternatives(text, model) if not launched else (),
     )
     if declined:
         return base
@@ -101,6 +109,7 @@ def _with_layout(base: Understood, here: Stated, question: Question) -> Understo
     asks = base.asks
     if base.follows and not asks and not _ASKS_WHY.search(base.text) and (here != Stated() or base.releases != ()):
         asks = followup.earlier_asks(question.history)
+    asks = asks or _by_default(base, here)
     layout, assumed, conflicts = to_layout(
         base.stated, base.model, question.version or base.version, per_card_claim=base.wanted_per_card is not None
     )
@@ -111,15 +120,72 @@ def _with_layout(base: Understood, here: Stated, question: Question) -> Understo
     return replace(base, intent="compute", scaled=scaled)
 
 
+def _by_default(one: Understood, here: Stated) -> Asks:
+    """Say what a layout that comes without a question, or a launch, is likely wanted for."""
+    if one.intent not in {"rule", "configure"} and not one.launched:
+        return one.asks
+    if not one.launched and (_ASKS_WHY.search(one.text) or _has_other_words(one.text)):
+        return one.asks
+    kinds = {"experts"} if here.experts or (one.model and one.model.experts) else set()
+    if here.pp and here.pp > 1 and (here.layers or one.model):
+        kinds.add("layers")
+    if one.launched or not kinds:
+        kinds.add("gpus")
+    return replace(one.asks, kinds=frozenset(kinds)) if here.sized() or here.gpus else one.asks
+
+
+_LAYOUT_WORDS = re.compile(
+    r"(?<![a-z])(?:tp|pp|dp|ep|pcp|dcp|eplb|moe|on|off|with|and|of|the|a|an|in|for|is|are|at|to|i|we|have|has|enabled?|disabled?|turned|switched|using|use"
+    r"|tensor|pipeline|data|expert|prefill|decode|context|parallel(?:ism)?|size|experts?|layers?|routed|redundant|gpus?|cards?|nodes?|ranks?|each|per|how|what|which|does|do|get|gets"
+    r"|model|vllm|split|so|now|then|instead|placement|linear|round|robin)(?![a-z])|[\u4e00-\u9fff]{1,2}(?=[\d\s,，、。?？=]|$)|\d[\w.]*|[^\w\u4e00-\u9fff]+",
+    re.IGNORECASE,
+)
+_FEW_WORDS = 2
+
+
+def _has_other_words(text: str) -> bool:
+    """Whether a text says more than a layout."""
+    rest = _LAYOUT_WORDS.sub(" ", text)
+    return len(re.findall(r"[A-Za-z][\w-]*|[\u4e00-\u9fff]{2}", rest)) > _FEW_WORDS
+
+
+_VERSUS = re.compile(
+    r"\bvs\.?(?=\s)|\bversus\b|\bcompared (?:to|with)\b|\bor\b|\brather than\b|还是|或者|对比|相比|\binstead of\b|比(?=\s*(?:tp|dp|pp))|和(?=\s*(?:tp|dp|pp|ep)\s*=?\s*\d)",
+    re.IGNORECASE,
+)
+_SHARED = ("experts", "layers", "expert_parallel", "gpu_memory_gb", "per_node", "redundant", "eplb", "placement")
+
+
+def alternatives(text: str, model: Model | None) -> tuple[Layout, ...]:
+    """Return the layouts that a question sets against each other; none where it speaks of one."""
+    parts = [read(part) for part in _VERSUS.split(text)]
+    if len(parts) < 2 or sum(part.sized() for part in parts) < 2:  # noqa: PLR2004
+        return ()
+    whole = read(text)
+    found = []
+    for part in parts:
+        if not part.sized():
+            continue
+        shared = {name: getattr(whole, name) for name in _SHARED if getattr(part, name) is None}
+        layout, _, conflicts = to_layout(replace(part, **shared, gpus=None), model, None)
+        if layout is not None and not conflicts:
+            found.append(layout)
+    return tuple(dict.fromkeys(found)) if len(set(found)) > 1 else ()
+
+
 def _computable(one: Understood, here: Stated) -> bool:
     """Decide whether the numbers asked for follow from the sizes given."""
     kinds, stated = one.asks.kinds, one.stated
     if one.intent == "where":
         return False
+    if one.launched and not one.text.strip().endswith(("?", "？")) and one.intent == "troubleshoot":
+        return False
     if one.intent == "pasted_code" and here == replace(Stated(), expert_parallel=here.expert_parallel):
         return False
     experts = bool(stated.experts or (one.model and one.model.experts))
     many = (stated.tp or 1) * (stated.dp or 1) * (stated.pcp or 1) > 1 or (stated.ep or 0) > 1
+    many = many or (not stated.sized() and (stated.gpus or 0) > 1 and stated.expert_parallel is not None)
+    dense_ep = bool(one.model and not one.model.experts and stated.expert_parallel and many)
     rules = (
         bool(kinds & {"experts", "rank", "expert_at", "stage_total"}) and experts and (many or stated.pp),
         "groups" in kinds and stated.sized() and (many or bool(stated.pp)),
@@ -131,7 +197,12 @@ def _computable(one: Understood, here: Stated) -> bool:
         "requests" in kinds and bool(stated.max_num_seqs),
         "node_dp" in kinds and bool(stated.dp and stated.nodes),
         "start" in kinds and many and (experts or bool(stated.redundant)),
-        "memory" in kinds and one.model is not None and many,
+        bool(kinds & {"memory", "kv_token"}) and one.model is not None and stated.sized(),
+        "find_tp" in kinds and one.model is not None,
+        "find_ep" in kinds and bool(stated.ep and stated.gpus),
+        dense_ep and one.intent in {"rule", "compute", "configure"},
+        bool(one.launched) and bool(kinds),
+        len(one.alternatives) > 1 and experts and one.intent in {"rule", "compute", "compare"} and "experts" in kinds,
         stated.redundant is not None and experts and many,
         one.wanted_per_card is not None and experts and many,
     )
@@ -179,6 +250,6 @@ def to_layout(
         placement="round_robin" if stated.placement == "round_robin" else "linear",
         expert_groups=stated.expert_groups, all2all_backend=stated.all2all,
         model=model.name if model else None, gpus_per_node=stated.per_node, gpus=stated.gpus,
-        gpu_memory_gb=float(stated.gpu_memory_gb) if stated.gpu_memory_gb else None, vllm=release,
+        gpu_memory_gb=float(stated.gpu_memory_gb) if stated.gpu_memory_gb else None, vllm=release, layer_partition=stated.partition,
     )  # fmt: skip
     return layout, tuple(assumed), tuple(conflicts)

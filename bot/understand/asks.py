@@ -27,7 +27,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (
         "gpus",
         (
-            r"how many (?:gpus?|cards?|devices)|\d+ gpus?\s*\?|gpus? (?:does|do|are|is|in total)|(?:need|take|require)s? gpus?"
+            r"how many (?:gpus?|cards?|devices)|(?:total|number|count)(?: of)?(?: number of)? gpus?|gpu count|\d+ gpus?\s*\?|gpus? (?:does|do|are|is|in total)|(?:need|take|require)s? gpus?"
             r"|多少(?:张|块)?(?:卡|gpu)|几(?:张|块)卡|\d+\s*(?:张|块)\s*卡\s*(?:吗|[?？])|总共要.{0,4}卡|= ?\d+ gpus"
         ),
     ),
@@ -37,20 +37,23 @@ _KINDS: tuple[tuple[str, str], ...] = (
         (
             r"how many (?:are |go |on |for )?(?:each|per)\b|experts? (?:per|on each|each|live|are|does|do|sit|go|id|land|end up|distributed|split|placed)|(?:which|what|how many|list).{0,24}experts?"
             r"|experts?.{0,30}(?:distribut|split|per (?:gpu|card|rank)|each (?:gpu|card|rank)|local)|local experts|experts? before"
+            r"|(?:what|which part|how much).{0,40}(?:each|every|one|a|a single|per) (?:gpu|card|rank)\b|(?:gpu|card|rank)s?\b.{0,24}(?:hold|store|keep|own|carr)"
+            r"|(?:experts?|layers?).{0,20}(?:laid out|spread|handed|dealt|divided|shared)|(?:who|which ranks?).{0,16}(?:gets?|takes?|left|remain)|remainder|left[- ]?over"
+            r"|每(?:张|块)?(?:卡|个?\s*rank|gpu).{0,8}专家|(?:单|一张|每张|每)卡.{0,10}(?:几个|多少|怎么存|是什么样|放什么|有什么|拿)|余下|余数|剩下|剩余|归谁|专家数"
             r"|专家.{0,14}(?:怎么|如何|咋|怎样|几个|多少|分|哪)|(?:怎么|如何|咋).{0,6}分|多少.{0,4}专家|几个专家|分几个|哪(?:几号|些专家|几个)|几号"
         ),
     ),
     (
         "groups",
         (
-            r"(?:ep|tp|dp|pp|pcp|dcp|process|communication|rank) ?groups?|which ranks|what are the groups|组.{0,10}(?:rank|哪|怎么|咋|是|分别)"
-            r"|(?:ep|tp|dp|pp|pcp|dcp)\s*组"
+            r"(?:ep|tp|dp|pp|pcp|dcp|process|communication|rank)[ -]?groups?|(?:all|list|show|every|each).{0,16}groups|which ranks|what are the groups|组.{0,10}(?:rank|哪|怎么|咋|是|分别)"
+            r"|(?:ep|tp|dp|pp|pcp|dcp)\s*(?:的)?\s*(?:通信|进程)?组|(?:所有|全部|各个?).{0,4}(?:通信|进程)?组"
         ),
     ),
     (
         "layers",
         (
-            r"layers? (?:per|does|do|are|split|distribut|on)|(?:which|how many|what).{0,14}layers|layer.{0,12}(?:split|range|distribution)"
+            r"layers? (?:per|does|do|are|split|distribut|on|land)|layers?\b.{0,30}(?:each|every|per|a) (?:pipeline )?stage|(?:each|every|per) (?:pipeline )?stage.{0,30}layers?|(?:which|how many|what).{0,14}layers|layer.{0,12}(?:split|range|distribution)"
             r"|层.{0,10}(?:怎么|如何|咋|多少|几|切|分|哪)|多少层|几层|哪些层|哪几层"
         ),
     ),
@@ -92,6 +95,15 @@ _KINDS: tuple[tuple[str, str], ...] = (
         "stage_total",
         r"(?:一共|总共|所有层|加起来|合计).{0,16}专家|专家.{0,20}(?:所有层|加起来|总共)|(?:all|sum|total).{0,30}experts.{0,30}(?:layers|stage)|experts.{0,30}(?:over|across) all.{0,8}layers",
     ),
+    ("kv_token", r"kv.{0,24}(?:per|each|one|a) token|(?:per|each) token.{0,20}kv|每.{0,3}token.{0,14}kv|kv.{0,14}每.{0,3}token"),
+    (
+        "find_ep",
+        r"(?:which|what|how).{0,24}(?:layouts?|combinations?|configurations?|ways?|tp|sizes?).{0,24}(?:give|get|reach|make|yield)s?|how (?:can|do) i (?:get|reach) ep|(?:怎么|如何|哪些|可以).{0,8}(?:配|组合|布局|得到|凑)",
+    ),
+    (
+        "find_tp",
+        r"(?:smallest|minimum|min|least|lowest|what|which|how many).{0,20}(?:tp|gpus?|cards?).{0,24}(?:fit|hold|load|need)|(?:最小|最少|至少).{0,10}(?:tp|卡)|tp.{0,6}(?:最小|最少|至少)|(?:多少|几)张?卡?.{0,6}(?:放得下|装得下)",
+    ),
     (
         "memory",
         r"(?:how (?:much|many gb)|多少|几).{0,16}(?:memory|vram|gb\b|显存|weights?)|fit(?:s)? (?:in|on)|放得下|装得下|显存.{0,8}(?:多少|够)",
@@ -106,7 +118,7 @@ _RANK = re.compile(
     _EN,
 )
 _EXPERT = re.compile(
-    r"\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?(\d{1,5})\b|第?\s*(\d{1,5})\s*号(?:的)?专家|专家\s*(\d{1,5})\s*(?:号|在)|第\s*(\d{1,5})\s*个专家",
+    r"\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?(\d{1,5})\b|第?\s*(\d{1,5})\s*号(?:的)?专家|专家\s*(\d{1,5})\s*(?:号|在)|第\s*(\d{1,5})\s*个专家|编号\s*(?:为|是)?\s*(\d{1,5})\s*的?\s*专家",
     _EN,
 )
 _STAGE = re.compile(r"(?:stage|pp[-_ ]?rank|阶段)\s*#?(\d{1,3})|第\s*(\d{1,3})\s*(?:个)?\s*(?:stage|阶段)", _EN)
@@ -143,12 +155,18 @@ def _ranks(text: str) -> tuple[tuple[int, ...], bool]:
 def _groups(text: str) -> tuple[str, ...]:
     """Return the kinds of group asked for: those named right before the word group, else those of the whole list."""
     listed = re.findall(
-        r"((?:(?<![a-z])(?:tp|pp|dp|ep|pcp|dcp)\s*(?:组|groups?)?[\s,、/和与]*(?:and\s*)?(?:the\s*)?)+)(?:的)?\s*(?:groups?|组|rank)",
+        r"((?:(?<![a-z])(?:tp|pp|dp|ep|pcp|dcp)\s*(?:组|groups?)?[\s,、/和与]*(?:and\s*)?(?:the\s*)?)+)(?:的)?\s*(?:通信|进程|process |communication )?(?:groups?|组|rank)",
         text,
         _EN,
     )
     names = [name.lower() for part in listed for name in _GROUP.findall(part)]
     if names:
         return tuple(dict.fromkeys(names))
+    if re.search(
+        r"(?:all|every|list|show)\s+(?:the\s+)?(?:process |communication |rank )?groups|(?:所有|全部|各个?)\s*的?\s*(?:通信|进程)?组",
+        text,
+        _EN,
+    ):
+        return ("tp", "pp", "dp", "ep")
     near = re.search(r"dcp\s*=?\s*\d+.{0,24}groups|groups.{0,12}dcp", text, _EN)
     return ("dcp",) if near else ("ep",)

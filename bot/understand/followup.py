@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bot.understand.asks import Asks, read_asks
+from bot.understand.commands import launches
+from bot.understand.commands import stated as stated_by
 from bot.understand.layout_words import Stated, read
 
 if TYPE_CHECKING:
@@ -18,6 +22,11 @@ _FOLLOWS = re.compile(
     r"|呢[\s?？]*$|(?:instead|then|too)\s*\?*$",
     re.IGNORECASE,
 )
+_BARE = re.compile(
+    r"^\s*(?:and|then|what about|how about|what if|so|with|那么?|如果|换成|要是|改成)?\s*(?:it'?s|it is|是|有)?\s*(\d{1,5})\s*(?:个)?\s*(?:呢|then|instead)?\s*[?？。.]*\s*$",
+    re.IGNORECASE,
+)
+_VARIED = ("tp", "pp", "dp", "pcp", "dcp", "ep", "experts", "layers", "redundant", "gpus")
 _FEW = 60  # characters: shorter questions in a conversation lean on what was said
 _LOOKED_AT = 8  # turns
 
@@ -30,10 +39,38 @@ def follows(text: str, history: Sequence[Turn]) -> bool:
 def earlier_layout(history: Sequence[Turn]) -> Stated:
     """Return the layout that the user's earlier turns left, each put over the one before."""
     stated = Stated()
-    for turn in history[-_LOOKED_AT:]:
-        if turn.role == "user":
-            stated = read(turn.content).over(stated)
+    said = [turn for turn in history[-_LOOKED_AT:] if turn.role == "user"]
+    for place, turn in enumerate(said):
+        here = bare_number(turn.content, said[:place]) or layout_of(turn.content)
+        stated = here.over(stated)
     return stated
+
+
+def layout_of(text: str) -> Stated:
+    """Return what a turn says about a layout: a pasted launch where there is one, else its words."""
+    launched = launches(text)
+    return _beside(stated_by(launched[0]), read(text)) if launched else read(text)
+
+
+def _beside(launch: Stated, words: Stated) -> Stated:
+    """Put a launch over the words around it, which may say how many experts, GPUs or nodes there are."""
+    kept = replace(words, expert_parallel=None, ep=None, tp=None, pp=None, dp=None, redundant=None, eplb=None, partition=None)
+    return launch.over(kept)
+
+
+def bare_number(text: str, history: Sequence[Turn]) -> Stated | None:
+    """Read "and 48?": the number stands for what the last turn changed alone, else for the earlier number nearest to it."""
+    match = _BARE.match(text)
+    said = [turn.content for turn in history[-_LOOKED_AT:] if turn.role == "user"]
+    if match is None or not said or not (value := int(match[1])):
+        return None
+    earlier = earlier_layout(history)
+    last = [name for name in _VARIED if getattr(read(said[-1]), name) is not None] if len(said) > 1 else []
+    names = last if len(last) == 1 else [name for name in _VARIED if getattr(earlier, name)]
+    if not names:
+        return None
+    near = min(names, key=lambda name: abs(math.log(value / getattr(earlier, name))) if getattr(earlier, name) else math.inf)
+    return replace(Stated(), **{near: value})  # type: ignore[arg-type]
 
 
 def earlier_asks(history: Sequence[Turn]) -> Asks:

@@ -35,6 +35,7 @@ class Stated:
     heads: int | None = None
     all2all: str | None = None
     scaled_dp: int | None = None
+    partition: tuple[int, ...] | None = None
 
     def sized(self) -> bool:
         """Whether any parallel size is known."""
@@ -60,10 +61,16 @@ _WORDS = {
     "ep": r"ep|expert[-_ ]parallel(?:ism)?|专家并行",
 }
 _JOIN = r"(?:[-_ ]?size|[-_ ]?degree|度|大小|数)?\s*(?:=|:|：|为|是|设为|设成|设了|开到|改成|换成|of|to|is|was)?\s*"
-_COUNT = r"(\d{1,5})(?![\d.]*\d|\s*(?:个)?\s*(?:ranks? [0-9]|%))"
+_COUNT = r"(\d{1,5})(?![\d.]*\d|\s*(?:个)?\s*(?:ranks? [0-9]|%|(?:routed )?experts?\b|专家|层|layers?\b))"
 _CN = {"一": 1, "单": 1, "两": 2, "双": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "八": 8, "十": 10}
 _ENGLISH = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "sixteen": 16, "single": 1}
 _NUMBER = r"(\d{1,5}|[一单两双二三四五六八十]|one|two|three|four|six|eight|sixteen|single)"
+
+
+_SHARED_BY = (  # "over 24 ranks": those that share the experts
+    r"(?:over|on|across|with|between|for|,|，|、)\s*(\d{1,4})\s*(?:个\s*)?ranks?(?![\s\d]*\d)(?=.*(?:expert|专家))"
+    r"|(?!)"
+)
 
 
 def number(text: str) -> int:
@@ -88,6 +95,8 @@ def sizes(text: str) -> dict[str, int]:
         found.setdefault("ep", int(match[1]))
     if match := re.search(r"\[EP Rank \d+/(\d+)\]", text):
         found.setdefault("ep", int(match[1]))
+    if not {"tp", "dp", "ep"} & set(found) and (match := re.search(_SHARED_BY, text, re.IGNORECASE)):
+        found["ep"] = int(match[1])
     for name in ("tp", "dp", "pp", "ep"):
         if match := re.search(rf"(\d{{1,4}})\s*(?:张)?卡\s*(?:纯)?{name}(?![a-z0-9])", text, re.IGNORECASE):
             found.setdefault(name, int(match[1]))
@@ -102,6 +111,10 @@ _REFUSED = re.compile(
 _OFF = re.compile(
     r"(?:without|no|not using|disable[ds]?|drop(?:ping)?|turn(?:ing|ed)? off|leave out|remove)\s+(?:the\s+)?(?:--?)?"
     r"(?:enable[-_ ])?(?:ep\b|expert[-_ ]parallel|flag\b)|\bep\s*(?:is\s+|=\s*)?(?:off|disabled|false)\b"
+    r"|(?:ep|expert[-_ ]parallel(?:ism)?|--enable-expert-parallel)(?![a-z])\s+(?:(?:is|was|being|left|turned|switched|set|to|stays?|kept|flag)\s+){0,2}"
+    r"(?:off|disabled|unset|false|not\s+(?:set|enabled|used|on|given|passed))\b"
+    r"|(?:leav|keep|turn|switch|have)\w*\s+(?:ep|expert[- ]parallel(?:ism)?)\s+(?:switched |turned )?off\b"
+    r"|(?<![a-z])(?:ep|专家并行)\s*(?:是|都)?\s*(?:关|没开|没有开|未开|不开|没启用)"
     r"|(?:不|没|没有|未|别|关|关掉|关闭|去掉|取消)\s*(?:要)?(?:开启|打开|使能|启用|配置|设置|加|用|开)?\s*(?:了)?\s*(?:--)?"
     r"(?:enable[-_]expert[-_]parallel|ep(?![a-z])|专家并行)",
     re.IGNORECASE,
@@ -161,6 +174,19 @@ def _hardware(text: str) -> Iterator[tuple[str, int]]:
         yield "per_node", each
 
 
+_CARD_GB = {
+    "h100": 80, "h200": 141, "h20": 96, "h800": 80, "a100": 80, "a800": 80, "a30": 24, "a10": 24, "a10g": 24, "l4": 24, "l40s": 48,
+    "l40": 48, "t4": 16, "v100": 32, "4090": 24, "5090": 32, "3090": 24, "b200": 180, "b300": 288, "mi300x": 192, "mi325x": 256,
+}  # fmt: skip
+_CARD = re.compile(rf"(?<![a-z0-9])({'|'.join(_CARD_GB)})s?(?![a-z0-9])", re.IGNORECASE)
+
+
+def card_memory(text: str) -> tuple[str, int] | None:
+    """Return the kind of GPU a text names, with its memory in GB in its usual form."""
+    match = _CARD.search(text)
+    return (match[1].upper(), _CARD_GB[match[1].lower()]) if match else None
+
+
 def _memory(text: str) -> int | None:
     return _first(r"(\d{2,3})\s*(?:gb|g|gib)\b(?=[^,，]{0,12}(?:gpu|card|卡|显存|hbm|vram)?)", text)
 
@@ -182,7 +208,8 @@ _SUM = re.compile(
     re.IGNORECASE,
 )
 _ID = re.compile(
-    r"第\s*\d+\s*号?\s*(?:个)?专家|\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?\d+|专家\s*\d+\s*号|\d+\s*号专家", re.IGNORECASE
+    r"编号\s*(?:为|是)?\s*\d+\s*的?\s*专家|第\s*\d+\s*号?\s*(?:个)?专家|\bexpert\s+(?:id\s*|#|no\.?\s*|number\s*)?\d+|专家\s*\d+\s*号|\d+\s*号专家",
+    re.IGNORECASE,
 )
 _REDUNDANT = (
     r"num[_-]redundant[_-]experts[\"'`]?\s*(?:[=:：]|is set to|to|写的?|填的?|为|设为|设成|是|of)?\s*(?:[\"'`])?(\d{1,5})",
@@ -203,6 +230,8 @@ def _experts(text: str) -> int | None:
         return int(match[1])
     if match := re.search(r"gets? \d+ of (?:the )?(\d+)|(\d+)\s*个(?:里|中)", plain, re.IGNORECASE):
         return int(match[1] or match[2])
+    if match := re.search(r"\bexpert\s+#?\d+\s+(?:out )?of\s+(?:the )?(\d{1,5})", text, re.IGNORECASE):
+        return int(match[1])
     value = _any(_EXPERTS, plain)
     if not value and (match := _SUM.search(plain)) and re.search(r"专家|expert", text, re.IGNORECASE):
         return int(match[1])
@@ -213,7 +242,7 @@ def _layers(text: str) -> int | None:
     plain = re.sub(
         r"(?:前|first|后|last|第)\s*\d+\s*(?:层|layers?)|(?:layers?|层)\s*per|layers? of", " ", text, flags=re.IGNORECASE
     )
-    return _first(r"(?<!\d)(\d{1,4})\s*(?:个)?\s*(?:decoder |hidden |transformer )?(?:层|layers?\b)", plain) or _first(
+    return _first(r"(?<!\d)(\d{1,4})[-\s]*(?:个)?\s*(?:decoder |hidden |transformer )?(?:层|layers?\b)", plain) or _first(
         r"num[_-]hidden[_-]layers\s*[=:]?\s*(\d+)", plain
     )
 
