@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from knowledge.settings import Settings
     from knowledge.types import Chunk, Document
 
-SCHEMA = "2"  # of chunks and index parts; a new one makes every release build again
+SCHEMA = "3"  # of chunks and index parts; a new one makes every release build again
 _EMBED_BATCH = 1024
 _SAMPLE = 5  # chunks that must find themselves before a build is published
 

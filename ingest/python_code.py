@@ -43,18 +43,30 @@ def parse(document: Document) -> list[Chunk]:
         tree = ast.parse(document.text)
     except (SyntaxError, ValueError, RecursionError):
         tree = ast.Module([], [])
+    tops = {min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))]) for node in tree.body}
     module = document.path.removesuffix(".py").rsplit("/", 1)[-1]
-    pieces = list(_module(tree, module)) or [_Piece(1, len(lines), module, "", ())]
+    pieces = [
+        piece._replace(start=_with_comment(lines, piece.start)) if piece.start in tops else piece
+        for piece in _module(tree, module)
+    ] or [_Piece(1, len(lines), module, "", ())]
     return [
-        chunk(document, lines, *trimmed(lines, start, end), piece.symbol, _url(document, start, end), signature=piece.signature)
+        _chunk(document, lines, *trimmed(lines, start, end), piece)
         for piece in pieces
-        for start, end in cut(piece.start, piece.end, piece.breaks)
+        for start, end in cut(piece.start, piece.end, [_with_comment(lines, line) for line in piece.breaks])
         if any(line.strip() for line in lines[start - 1 : end])
     ]
 
 
-def _url(document: Document, start: int, end: int) -> str:
-    return f"{document.url}#L{start}-L{end}"
+def _chunk(document: Document, lines: list[str], start: int, end: int, piece: _Piece) -> Chunk:
+    url = f"{document.url}#L{start}-L{end}"
+    return chunk(document, lines, start, end, piece.symbol, url, signature=piece.signature)
+
+
+def _with_comment(lines: Sequence[str], line: int) -> int:
+    """Return the first line of the comment right above a line, which tells what an entry or a field is for."""
+    while line > 1 and lines[line - 2].lstrip().startswith("#"):
+        line -= 1
+    return line
 
 
 def _module(tree: ast.Module, module: str) -> Iterator[_Piece]:

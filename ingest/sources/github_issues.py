@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ingest.patience import tries
-from ingest.sources.issue_file import thread
+from ingest.sources.issue_file import HIDDEN, thread
 from knowledge.errors import BadInputError, SourceError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _COMMENTS = 5
 _TEXT = 6_000
 _WAIT_S = 90.0  # longer waits for a rate limit are left to the next run
 _TIMEOUT_S = 20.0
-_HIDDEN = re.compile("<!--.*?-->|[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]", re.DOTALL)
 
 
 class _Busy(Exception):  # noqa: N818 - not an error of ours: a reason to try again
@@ -82,14 +81,14 @@ class GitHubIssues:
         meta = {
             "repo": self.repository,
             "number": int(row["number"]),
-            "title": _HIDDEN.sub("", str(row.get("title") or ""))[:300],
+            "title": str(row.get("title") or "no title")[:300],
             "url": f"https://github.com/{self.repository}/issues/{int(row['number'])}",
             "state": str(row.get("state") or ""),
             "kind": "pr" if row.get("pull_request") else "issue",
             "labels": [str(label.get("name")) for label in row.get("labels") or []],
             "created": str(row.get("created_at") or "")[:10],
         }
-        return thread(meta, _HIDDEN.sub("", text)[:_TEXT])
+        return thread(meta, HIDDEN.sub("", text).replace("\r\n", "\n")[:_TEXT])
 
     def _headers(self) -> dict[str, str]:
         token = self.settings.github_token.get_secret_value()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+HIDDEN = re.compile("<!--.*?-->|[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]", re.DOTALL)
 _NEEDED = ("number", "repo", "title", "url", "digest")
 
 
@@ -50,9 +52,17 @@ class IssueFile:
 
 
 def thread(row: dict[str, Any], text: str) -> Document:
-    """Make the document of one thread."""
+    """Make the document of one thread: its title and state in the first line, then its text without invisible characters."""
     meta = {key: str(row.get(key) or "") for key in ("state", "kind", "created")}
-    meta["labels"] = ", ".join(row.get("labels") or [])
+    meta["labels"] = ", ".join(str(label) for label in row.get("labels") or [])
+    title = " ".join(HIDDEN.sub("", str(row["title"])).split())
+    first = f"{title} ({meta['state']})" if meta["state"] else title
     return Document(
-        path=f"{row['repo']}#{row['number']}", kind="issue", release="", text=text, url=row["url"], title=row["title"], meta=meta
+        path=f"{row['repo']}#{row['number']}",
+        kind="issue",
+        release="",
+        text=f"{first}\n{HIDDEN.sub('', text)}",
+        url=row["url"],
+        title=title,
+        meta=meta,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DOCS = "https://docs.vllm.ai/en"
+_INCLUDED = (".inc.md", ".template.md")  # pieces of pages, which the docs site does not show on their own
 _CODE = "https://github.com/vllm-project/vllm/blob"
 
 
@@ -89,7 +90,7 @@ class VllmRelease:
 def document(path: str, text: str, release: str, **meta: Any) -> Document:
     """Make the document of one file of a release, with the address where people read it."""
     kind = kind_of(path)
-    if kind == "docs":
+    if kind == "docs" and not path.endswith(_INCLUDED):
         page = re.sub(r"^docs/(source/)?", "", path)
         page = re.sub(r"(README|index)\.(md|rst)$", "", page)
         page = re.sub(r"\.(md|rst)$", "/" if not path.endswith(".rst") else ".html", page)
