@@ -59,6 +59,7 @@ class Report:
     built: bool
     chunks: int = 0
     embedded: int = 0
+    skipped: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
 
@@ -141,12 +142,13 @@ class _Run:
                     shutil.copytree(_generation(index) / other, fresh / other)
             generation.publish(index, fresh, [*(one for name, one in former.items() if name != release), record])
         chunks = sum(record.chunks.values())
-        return Report(release, built=True, chunks=chunks, embedded=embedded, seconds=self._seconds(), failures=failures)
+        return Report(release, True, chunks, embedded, record.skipped, self._seconds(), failures)  # noqa: FBT003 - built
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began
 
     def _nothing_new(self, known: generation.ReleaseRecord, failures: list[str]) -> Report:
+        generation.forget_failure(self._settings.index)
         chunks = sum(known.chunks.values())
         return Report(known.release, built=False, chunks=chunks, seconds=self._seconds(), failures=failures)
 

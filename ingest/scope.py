@@ -1,8 +1,20 @@
 """Which files of vLLM speak of parallelism.
 
 Chosen by path where a whole folder is about distribution, and by content elsewhere: a docs page or a module joins when it
-names the subject often enough. Tests come in only where they state a rule in numbers (pipeline partition, expert placement,
-group construction). `all` takes every docs page and every module of `vllm/`.
+names the subject often enough.
+
+- `vllm/distributed/`: the groups, the collectives and EPLB themselves; transfer connectors below it speak of KV blocks.
+- `vllm/config/`, `vllm/engine/`, `vllm/envs.py`: every flag, its checks, and the variables that override it.
+- `vllm/v1/engine/`, `vllm/v1/executor/`, `vllm/executor/`, `vllm/ray/`: how ranks become processes on nodes.
+- `fused_moe/` without its subfolders of kernels: who holds which expert, and how tokens get there.
+- layers and quantization named one by one: where a size that does not divide is refused.
+- `docs/serving`, `configuration`, `usage`: the pages a user starts from, whatever their words.
+- tests only where they state a rule in numbers (pipeline partition, expert placement, group construction): the rest of them
+  repeat flags so often that they crowd out the code they test. Examples only where they launch several ranks.
+- model files are left out: 300 of them call the same parallel layers, and each would answer for all the others.
+
+`_LEAST` was set by reading the files around it: below 3 mentions docs pages only name a flag in passing, below 10 modules only
+import a group. `all` takes every docs page and every module of `vllm/`.
 """
 
 from __future__ import annotations

@@ -153,8 +153,7 @@ def publish(index: Path, fresh: Path, kept: list[ReleaseRecord]) -> None:
     """Write the manifest, make the generation current, and remove former ones that nobody reads."""
     _write(fresh / _MANIFEST, {"releases": [asdict(record) for record in kept]})
     _write(index / _POINTER, {"generation": fresh.name})
-    with suppress(OSError):
-        (index / _FAILURE).unlink(missing_ok=True)
+    forget_failure(index)
     _sweep(index)
 
 
@@ -163,6 +162,12 @@ def note_failure(index: Path, release: str, sentence: str, when: str) -> None:
     with suppress(OSError):
         index.mkdir(parents=True, exist_ok=True)
         _write(index / _FAILURE, {"release": release, "message": sentence, "at": when})
+
+
+def forget_failure(index: Path) -> None:
+    """Note that the last run went well."""
+    with suppress(OSError):
+        (index / _FAILURE).unlink(missing_ok=True)
 
 
 def last_failure(index: Path) -> dict[str, str] | None:

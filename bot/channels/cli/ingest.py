@@ -60,7 +60,12 @@ def _threads(settings: Settings, github: str | None, label: str) -> tuple[Thread
 def _tell(report: Report) -> None:
     for failure in report.failures:
         click.echo(failure, err=True)
-    if report.built:
-        click.echo(f"vLLM {report.release}: {report.chunks} chunks, {report.embedded} embedded anew, {report.seconds:.1f} s.")
-    else:
+    if not report.built:
         click.echo(f"vLLM {report.release}: nothing new, {report.chunks} chunks, {report.seconds:.1f} s.")
+        return
+    skipped = f" {report.skipped} files were skipped, since they are not UTF-8." if report.skipped else ""
+    known = report.chunks - report.embedded
+    click.echo(
+        f"vLLM {report.release}: {report.chunks} chunks in {report.seconds:.1f} s, {report.embedded} embedded anew, "
+        f"{known} known from before.{skipped}"
+    )
