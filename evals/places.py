@@ -137,3 +137,9 @@ def write(releases: Iterable[tuple[str, Mapping[str, str]]], path: Path = PLACES
             if place := find(anchor, files):
                 found[key][release] = place
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def differing(release: str, files: Mapping[str, str], path: Path = PLACES) -> list[str]:
+    """Return the places kept for a release that its source does not have there."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return [key for key, anchor in ANCHORS.items() if kept.get(key, {}).get(release) != find(anchor, files)]

@@ -23,7 +23,7 @@ _THERE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group(invoke_without_command=True)
-@click.option("--suite", default="all", show_default=True, help="all, smoke, retrieval, or a file of evals/cases by its name.")
+@click.option("--suite", default="all", show_default=True, help="all, smoke, retrieval, conformance, or a file of evals/cases.")
 @click.option("--cases", "case_file", type=_THERE, help="A case file from outside, instead of a suite.")
 @click.option("--against", default="engine", show_default=True, help="Who answers: engine, or a baseline: bm25, stock, runllm.")
 @click.option("--model", default="", help="Answer with this chat model, as SHARDWISE_MODEL does.")
@@ -63,6 +63,10 @@ def command(
     """
     if context.invoked_subcommand:
         return
+    if suite in ("conformance", "conformance-smoke"):
+        from bot.channels.cli.conformance import run
+
+        run(vllm, smoke=suite == "conformance-smoke")
     from evals import gate as gates
     from evals import page, report, suites
     from evals.case import read_cases
