@@ -55,22 +55,27 @@ class Draft:
     cited: tuple[Citation, ...]
 
 
+def chat_model(settings: Settings) -> ChatOpenAI:
+    """Return the configured model."""
+    return ChatOpenAI(
+        model=settings.model,
+        base_url=settings.model_base_url or None,
+        api_key=settings.model_api_key if settings.model_api_key.get_secret_value() else None,
+        temperature=0,
+        timeout=settings.model_timeout_s,
+        max_retries=1,
+        max_completion_tokens=_ANSWER_TOKENS,
+        streaming=True,
+    )
+
+
 class Chain:
     """Turns a question, an answer made without a model, and hits into a draft."""
 
     def __init__(self, settings: Settings, retriever: Retriever) -> None:
         self._retriever = retriever
         self._timeout_s = settings.model_timeout_s
-        self._model = ChatOpenAI(
-            model=settings.model,
-            base_url=settings.model_base_url or None,
-            api_key=settings.model_api_key if settings.model_api_key.get_secret_value() else None,
-            temperature=0,
-            timeout=settings.model_timeout_s,
-            max_retries=1,
-            max_completion_tokens=_ANSWER_TOKENS,
-            streaming=True,
-        )
+        self._model = chat_model(settings)
         self._calls_tools = True
 
     async def improve(self, question: Question, base: Answer, hits: Sequence[Hit], verify: Verifier) -> Answer:

@@ -5,8 +5,10 @@ A stage is switched off from outside, on the open index, so that the search itse
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from knowledge.index import retriever as searching
 from knowledge.index.retriever import HybridRetriever, open_retriever
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from evals.case import Case
     from knowledge.settings import Settings
@@ -63,13 +65,15 @@ class Ablated(HybridRetriever):
     @classmethod
     def over(cls, retriever: HybridRetriever, off: frozenset[str]) -> Ablated:
         """Read the same index with these stages off."""
-        made = cls(retriever._folder, retriever._records, retriever._embedder)  # noqa: SLF001 - a subclass of ours
+        made = cls.__new__(cls)
+        made.__dict__ |= retriever.__dict__
+        made._open = lru_cache(maxsize=4)(made._opened)  # noqa: SLF001 - an object of this very class
         made.off = off
         return made
 
     def search(self, query: str, **options: Any) -> list[Hit]:
         """Search as ever, without the glossary if it is off."""
-        with _no_glossary() if "glossary" in self.off else _as_it_is():
+        with patch.object(searching, "translated", lambda _: "") if "glossary" in self.off else nullcontext():
             return super().search(query, **options)
 
     def _opened(self, version: str) -> Any:
@@ -89,21 +93,6 @@ class Ablated(HybridRetriever):
 
     def _defined(self, release: Any, query: str) -> Any:
         return {} if "symbols" in self.off else super()._defined(release, query)
-
-
-@contextmanager
-def _no_glossary() -> Iterator[None]:
-    kept = searching.translated
-    searching.translated = lambda text: ""  # type: ignore[assignment] # noqa: ARG005 - it translates nothing
-    try:
-        yield
-    finally:
-        searching.translated = kept
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
 
 
 def searcher(settings: Settings, name: str) -> Search:

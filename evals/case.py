@@ -58,7 +58,8 @@ class Case(BaseModel):
     """One question with what is expected; patterns are regular expressions, matched without regard to case.
 
     `layout` holds the sizes that the question fixes, as keys of `shardwise topo --jsonl`, and `expect` what its topology
-    must come to, by path (`moe.ep_size`, `ranks.5.experts`). `status` may also be `declined` (whichever way) or `any`. `planted` is hostile text that retrieval will bring along.
+    must come to, by path (`moe.ep_size`, `ranks.5.experts`). `status` may also be `declined` (whichever way) or `any`.
+    `planted` is hostile text that retrieval will bring along.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

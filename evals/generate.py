@@ -86,7 +86,7 @@ def listed(group: Sequence[int]) -> str:
     return r",\s*".join(map(str, group)) + r"(?!\d)"
 
 
-def _pick_sizes(chance: random.Random, least: int = 2, most: int = 32, **options: Sequence[int]) -> dict[str, int]:
+def _sized(chance: random.Random, options: dict[str, Sequence[int]], least: int = 2, most: int = 32) -> dict[str, int]:
     """Draw sizes whose product lies between `least` and `most`."""
     while True:
         sizes = {name: chance.choice(values) for name, values in options.items()}
@@ -330,7 +330,7 @@ _POWERS = (1, 2, 4, 8)
 
 
 def _with_experts(chance: random.Random, least: int = 2, **options: Sequence[int]) -> dict[str, Any]:
-    sizes = _pick_sizes(chance, least, **options)
+    sizes = _sized(chance, options, least)
     return sizes | {"experts": chance.choice((64, 128, 160, 256)), "enable_expert_parallel": True}
 
 
@@ -353,16 +353,20 @@ def _replicated(chance: random.Random) -> dict[str, Any]:
 
 def _command(chance: random.Random) -> dict[str, Any]:
     model = chance.choice(sorted(_MODELS))
-    sizes = _pick_sizes(chance, tp=(1, 2, 4), pp=(1, 2), dp=(1, 2, 4), most=8, least=4)
+    sizes = _sized(chance, {"tp": (1, 2, 4), "pp": (1, 2), "dp": (1, 2, 4)}, most=8, least=4)
     return sizes | {"model": model, "enable_expert_parallel": True}
 
 
 _KINDS: tuple[tuple[str, Sizes, Callable[[Draw], Asked]], ...] = (
     ("per-rank", _even, per_rank),
     ("of-rank", lambda chance: _with_experts(chance, tp=(1, 2, 4), pp=(1, 2), dp=(2, 4)), of_rank),
-    ("ep-groups", lambda chance: _pick_sizes(chance, tp=(1, 2, 4), pp=(2, 4), dp=(1, 2, 4), most=16, least=4), groups_of("ep")),
-    ("pp-groups", lambda chance: _pick_sizes(chance, tp=(2, 4), pp=(2, 4), dp=(1, 2), most=16), groups_of("pp")),
-    ("dp-groups", lambda chance: _pick_sizes(chance, tp=(1, 2), pp=(1, 2), dp=(2, 4), most=16, least=4), groups_of("dp")),
+    (
+        "ep-groups",
+        lambda chance: _sized(chance, {"tp": (1, 2, 4), "pp": (2, 4), "dp": (1, 2, 4)}, most=16, least=4),
+        groups_of("ep"),
+    ),
+    ("pp-groups", lambda chance: _sized(chance, {"tp": (2, 4), "pp": (2, 4), "dp": (1, 2)}, most=16), groups_of("pp")),
+    ("dp-groups", lambda chance: _sized(chance, {"tp": (1, 2), "pp": (1, 2), "dp": (2, 4)}, most=16, least=4), groups_of("dp")),
     (
         "stages",
         lambda chance: {"pp": chance.choice((2, 3, 4, 5, 6, 8)), "layers": chance.choice((48, 61, 62, 80, 94))},

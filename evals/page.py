@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from evals.run import Result
 
 _STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-_TILES = {"correct": "right answers", "no_wrong_claim": "free of wrong claims", "numeric": "numbers exact",
-          "citation_place": "cited at the place", "citation_quote": "quotes verbatim", "abstention": "declined rightly"}  # fmt: skip
+_TILES = {
+    "correct": "right answers",
+    "no_wrong_claim": "free of wrong claims",
+    "numeric": "numbers exact",
+    "citation_place": "cited at the place",
+    "citation_quote": "quotes verbatim",
+    "abstention": "declined rightly",
+}
 
 
 def page(results: Sequence[Result], made: About, before: Sequence[Result] = (), judged: Sequence[Result] = ()) -> str:
@@ -34,7 +40,8 @@ def page(results: Sequence[Result], made: About, before: Sequence[Result] = (), 
         "".join(_details(one) for one in worst(results)) or "<p>Nothing.</p>",
     ]
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Shardwise evals</title><style>{_STYLE}</style><body>{''.join(parts)}</body></html>\n"
     )
 
@@ -72,7 +79,8 @@ def _since(changed: Changes) -> str:
         if names
     )
     return (
-        f"<h2>Since the earlier run</h2>{listed or '<p>No answer changed sides.</p>'}<div class=wide><table><thead><tr><th>score</th>"
+        f"<h2>Since the earlier run</h2>{listed or '<p>No answer changed sides.</p>'}"
+        "<div class=wide><table><thead><tr><th>score</th>"
         f"<th>change</th><th>95 % interval, paired</th><th>cases</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -114,7 +122,8 @@ def _bar(row: int, name: str, one: Mean) -> str:
 
 def _details(result: Result) -> str:
     places = "".join(
-        f"<li>[{one['number']}] {_text(one['path'])} L{one['start_line']}-L{one['end_line']}<pre>{_text(one['quote'][:600])}</pre></li>"
+        f"<li>[{one['number']}] {_text(one['path'])} L{one['start_line']}-L{one['end_line']}"
+        f"<pre>{_text(one['quote'][:600])}</pre></li>"
         for one in result.citations
     )
     evidence = f"<p><b>Evidence it cited</b></p><ul>{places}</ul>" if places else "<p>It cited nothing.</p>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from knowledge.index.retriever import HybridRetriever
@@ -25,7 +24,7 @@ class PlantedRetriever(HybridRetriever):
     def over(cls, retriever: HybridRetriever, planted: str) -> PlantedRetriever:
         """Share another retriever's open index."""
         made = cls.__new__(cls)
-        made.__dict__ |= copy.copy(retriever.__dict__)
+        made.__dict__ |= retriever.__dict__
         made.planted = planted
         return made
 

@@ -38,7 +38,7 @@ class Statement:
 
 def statements(text: str) -> Iterator[Statement]:
     """Yield the sentences of an answer that state something; a marker after the full stop belongs to the sentence."""
-    joined = _TRAILING.sub(r" \3\1\2", text)
+    joined = _TRAILING.sub(r" \3\1\2 ", text)
     for sentence in _SENTENCE.split(joined):
         numbers = tuple(dict.fromkeys(int(number) for number in _MARKER.findall(sentence)))
         bare = _MARKER.sub("", sentence)
