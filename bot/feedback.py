@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["up", "down"]
 
-_TOPOLOGY_CHARS = 200_000  # a larger one can be computed again from the question
+_RANKS = 64  # of a layout that is kept; a larger one can be computed again from the question
 _METADATA = MetaData()
 _ANSWERS = Table(
     "answers",
@@ -52,7 +52,7 @@ class FeedbackStore:
 
     def record(self, question: Question, answer: Answer) -> None:
         """Remember an answer that was given."""
-        topology = json.dumps(answer.topology, ensure_ascii=False)
+        kept = answer.topology if len((answer.topology or {}).get("ranks", ())) <= _RANKS else None
         row = {
             "trace_id": answer.trace_id,
             "asked_at": datetime.now(UTC),
@@ -63,7 +63,7 @@ class FeedbackStore:
             "question": _plain(question.text),
             "answer": _plain(answer.text),
             "evidence": _plain(json.dumps([asdict(citation) for citation in answer.citations], ensure_ascii=False)),
-            "topology": topology if len(topology) <= _TOPOLOGY_CHARS else "null",
+            "topology": json.dumps(kept, ensure_ascii=False),
             "verdict": "",
             "comment": "",
         }

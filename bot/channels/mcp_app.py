@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.server.mcpserver import MCPServer
@@ -12,7 +11,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import Field
 
-from bot.channels.http.lookups import as_dict, computed
+from bot.channels.http.answering import as_dict
+from bot.channels.http.lookups import as_hit, computed
 from bot.channels.http.schemas import AnswerOut, LinesOut, Release, SearchOut, Size, TopologyOut
 from bot.engine import with_sources
 from knowledge.errors import BadInputError, ShardwiseError
@@ -64,7 +64,7 @@ def _add_asking(server: MCPServer[Any], engine: Engine) -> None:
             answer = await engine.answer(Question(question, (), vllm_version, language, "mcp"))
         links: list[ContentBlock] = [_link(citation) for citation in answer.citations]
         content: list[ContentBlock] = [TextContent(type="text", text=with_sources(answer)), *links]
-        return CallToolResult(content=content, structured_content=asdict(answer))
+        return CallToolResult(content=content, structured_content=as_dict(answer))
 
 
 def _add_lookups(server: MCPServer[Any], retriever: Retriever) -> None:
@@ -78,7 +78,7 @@ def _add_lookups(server: MCPServer[Any], retriever: Retriever) -> None:
         version = vllm_version or retriever.releases()[0]
         with _told():
             hits = retriever.search(query, version=version, limit=k)
-        return SearchOut.model_validate({"vllm": version, "hits": [as_dict(hit) for hit in hits]})
+        return SearchOut.model_validate({"vllm": version, "hits": [as_hit(hit) for hit in hits]})
 
     @server.tool()
     def compute_topology(

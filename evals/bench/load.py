@@ -59,7 +59,7 @@ class Run:
 
 def question(rng: random.Random) -> str:
     """Make a question that was hardly asked before."""
-    tp, pp, dp = (2 ** rng.randint(0, 3) for _ in range(3))
+    tp, pp, dp = 2 ** rng.randint(0, 3), rng.randint(1, 4), 2 ** rng.randint(0, 2)
     sizes = {"tp": tp, "pp": pp, "dp": dp, "gpus": tp * pp * dp, "experts": rng.randint(16, 512), "layers": rng.randint(12, 96)}
     return rng.choice(_TEMPLATES).format(**sizes, redundant=rng.randint(1, 32))
 

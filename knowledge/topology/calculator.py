@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from knowledge.topology.models import Model
     from knowledge.topology.releases import Rules
 
-_SIZES = ("tp", "pp", "dp", "pcp", "dcp")
+_SIZES = ("tp", "pp", "dp", "pcp", "dcp", "external_dp")
 _MOST_RANKS = 16_384  # far beyond any deployment; a larger product is a typing error
 _MOST_EXPERTS = 65_536
 _MOST_LAYERS = 4_096
@@ -41,7 +41,7 @@ def compute(layout: Layout) -> Topology:
     return _compute(replace(layout, vllm=release), model)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)  # a layout of a thousand ranks takes a megabyte
 def _compute(layout: Layout, model: Model | None) -> Topology:
     release = layout.vllm or releases.newest()
     rules = releases.rules_for(release)
@@ -52,7 +52,7 @@ def _compute(layout: Layout, model: Model | None) -> Topology:
         vllm=release,
         checked=releases.is_checked(release),
         world_size=layout.pp * layout.tp * layout.pcp,
-        total_ranks=layout.dp * layout.pp * layout.tp * layout.pcp,
+        total_ranks=layout.external_dp * layout.dp * layout.pp * layout.tp * layout.pcp,
         groups=made,
         moe=moe,
         ranks=_ranks(layout, rules, moe),
@@ -67,17 +67,20 @@ def _check(layout: Layout) -> None:
     for name in _SIZES:
         _whole(name, getattr(layout, name), 1, _MOST_RANKS)
     _whole("redundant_experts", layout.redundant_experts, 0, _MOST_EXPERTS)
-    for name, least, most in (("experts", 0, _MOST_EXPERTS), ("layers", 1, _MOST_LAYERS), ("gpus_per_node", 1, 65_536)):
+    for name, least, most in (("experts", 0, _MOST_EXPERTS), ("layers", 1, _MOST_LAYERS), ("gpus", 0, 65_536)):
         if getattr(layout, name) is not None:
             _whole(name, getattr(layout, name), least, most)
+    for size in layout.gpus_per_node if isinstance(layout.gpus_per_node, tuple) else (layout.gpus_per_node,):
+        if size is not None:
+            _whole("gpus_per_node", size, 1, 65_536)
     for field in fields(layout):
         if field.type == "bool" and not isinstance(getattr(layout, field.name), bool):
             raise BadInputError(f"{field.name}={getattr(layout, field.name)!r} is neither true nor false.")
     if layout.placement not in ("linear", "round_robin"):
         raise BadInputError(f"placement={layout.placement!r} is unknown; take linear or round_robin.")
-    ranks = layout.dp * layout.pp * layout.pcp * layout.tp
+    ranks = layout.external_dp * layout.dp * layout.pp * layout.pcp * layout.tp
     if ranks > _MOST_RANKS:
-        raise BadInputError(f"dp*pp*pcp*tp is {ranks} ranks; at most {_MOST_RANKS} are computed. Check the sizes.")
+        raise BadInputError(f"The sizes make {ranks} ranks; at most {_MOST_RANKS} are computed. Check the sizes.")
 
 
 def _whole(name: str, value: object, least: int, most: int) -> None:
@@ -142,15 +145,16 @@ def _ranks(layout: Layout, rules: Rules, moe: Moe) -> tuple[Rank, ...]:
     held = _held(layout, rules) if moe.use_ep and layout.experts else ()
     whole = tuple(range(layout.experts)) if layout.experts else None
     stages = layer_ranges(layout.layers, layout.pp, layout.layer_partition) if layout.layers else None
-    node_size = layout.gpus_per_node
+    places = coordinates(layout.dp, layout.pp, layout.pcp, layout.tp) * layout.external_dp
+    seats = _seats(layout.gpus_per_node, len(places))
     ranks = []
-    for rank, (dp, pp, pcp, tp) in enumerate(coordinates(layout.dp, layout.pp, layout.pcp, layout.tp)):
+    for rank, (dp, pp, pcp, tp) in enumerate(places):
         flat = (dp * layout.pcp + pcp) * layout.tp + tp
         ranks.append(
             Rank(
                 rank=rank,
-                node=rank // node_size if node_size else None,
-                gpu=rank % node_size if node_size else None,
+                node=seats[rank][0],
+                gpu=seats[rank][1],
                 dp=dp,
                 pp=pp,
                 pcp=pcp,
@@ -162,6 +166,15 @@ def _ranks(layout: Layout, rules: Rules, moe: Moe) -> tuple[Rank, ...]:
             )
         )
     return tuple(ranks)
+
+
+@lru_cache(maxsize=256)
+def _seats(gpus_per_node: int | tuple[int, ...] | None, ranks: int) -> tuple[tuple[int | None, int | None], ...]:
+    """Return (node, local GPU) of each rank, filling node after node; nothing where no nodes are given, or they are full."""
+    if isinstance(gpus_per_node, int):
+        return tuple(divmod(rank, gpus_per_node) for rank in range(ranks))
+    there = [(node, gpu) for node, size in enumerate(gpus_per_node or ()) for gpu in range(size)]
+    return (*there[:ranks], *((None, None),) * (ranks - len(there)))
 
 
 def _sizes_of(layout: Layout, topology: Topology, model: Model | None, rules: Rules) -> dict[str, object] | None:

@@ -7,7 +7,7 @@ import dataclasses
 import time
 import uuid
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -19,11 +19,21 @@ if TYPE_CHECKING:
     from knowledge.settings import Settings
     from knowledge.types import Answer, Question
 
-_AT_ONCE = 4  # answers being computed; SQLite and numpy let go of the interpreter, so a few overlap
+_AT_ONCE = 1  # answers being computed: they hold the interpreter, so more at once are slower for everybody (measured)
 _AT_ONCE_WITH_MODEL = 32  # these mostly wait for the model
 _GRACE_S = 20.0  # beyond the model's own time
-_REMEMBERED = 1024
+_REMEMBERED = 512
+_RANKS = 64  # of an answer that is remembered; beyond, its layout takes megabytes
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+def as_dict(answer: Answer) -> dict[str, Any]:
+    """Return an answer as the JSON of the contract; `asdict` would copy a layout of megabytes piece by piece."""
+    shallow = {field.name: getattr(answer, field.name) for field in dataclasses.fields(answer)}
+    return shallow | {
+        "citations": [dataclasses.asdict(one) for one in answer.citations],
+        "checks": [dataclasses.asdict(one) for one in answer.checks],
+    }
 
 
 class LateError(ShardwiseError):
@@ -78,7 +88,7 @@ class Answering:
             return dataclasses.replace(known, trace_id=uuid.uuid4().hex[:16])
         async with self._room:
             answer = await self._engine.answer(question)
-        if self._given is not None:
+        if self._given is not None and len((answer.topology or {}).get("ranks", ())) <= _RANKS:
             self._given[question] = answer
             if len(self._given) > _REMEMBERED:
                 self._given.popitem(last=False)

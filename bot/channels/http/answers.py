@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from bot.channels.http.answering import as_dict
 from bot.channels.http.guard import problem
 from bot.channels.http.schemas import AnswerOut, AnswerRequest, ErrorOut, FeedbackRequest, KeptAnswer
 from knowledge.errors import ShardwiseError
@@ -40,7 +40,7 @@ def answers(ask: Answering, store: FeedbackStore, metrics: Metrics) -> APIRouter
             return StreamingResponse(
                 _events(ask, question), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
             )
-        return JSONResponse(asdict(await ask(question)))
+        return JSONResponse(as_dict(await ask(question)))
 
     @router.get("/v1/answers/{trace_id}", responses={200: {"model": KeptAnswer}, **_UNKNOWN})
     async def kept(trace_id: Annotated[str, Path(pattern=r"^[0-9a-f]{8,32}$")]) -> Response:
@@ -74,7 +74,7 @@ async def _events(ask: Answering, question: Question) -> AsyncIterator[str]:
         pending.cancel()
     for line in answer.text.splitlines(keepends=True):
         yield _event("text", {"text": line})
-    yield _event("answer", asdict(answer))
+    yield _event("answer", as_dict(answer))
 
 
 def _event(name: str, data: Any) -> str:

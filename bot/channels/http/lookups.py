@@ -32,7 +32,7 @@ def lookups(retriever: Retriever) -> APIRouter:
         """Find places in the docs, the code and the threads of one release."""
         version = body.vllm_version or retriever.releases()[0]
         hits = await asyncio.to_thread(retriever.search, body.query, version=version, limit=body.k)
-        return JSONResponse({"vllm": version, "hits": [as_dict(hit) for hit in hits]})
+        return JSONResponse({"vllm": version, "hits": [as_hit(hit) for hit in hits]})
 
     @router.post("/v1/topology", response_model=TopologyOut)
     async def topology(body: TopologyRequest) -> Response:
@@ -69,7 +69,7 @@ def computed(layout: Layout) -> Topology:
     return made
 
 
-def as_dict(hit: Hit) -> dict[str, Any]:
+def as_hit(hit: Hit) -> dict[str, Any]:
     """Return a hit as the JSON of the contract."""
     chunk = hit.chunk
     return {
