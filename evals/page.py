@@ -69,7 +69,7 @@ def _judged(judged: Sequence[Result]) -> str:
 
 def _since(changed: Changes) -> str:
     rows = "".join(
-        f"<tr><td>{_text(name)}</td><td class={'up' if one.value > 0 else 'down' if one.value < 0 else 'soft'}>"
+        f"<tr><td>{_text(name)}</td><td class={_direction(one)}>"
         f"{one.value:+.3f}</td><td>{one.low:+.3f} to {one.high:+.3f}</td><td>{one.n}</td></tr>"
         for name, one in changed.by_score.items()
     )
@@ -85,6 +85,11 @@ def _since(changed: Changes) -> str:
     )
 
 
+def _direction(one: Mean) -> str:
+    """Colour a change only where its interval leaves zero out."""
+    return "up" if one.low > 0 else "down" if one.high < 0 else "soft"
+
+
 def _table(results: Sequence[Result]) -> str:
     header, rows = table(results)
     head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
@@ -97,27 +102,17 @@ def _cell(cell: str) -> str:
     return f"{value}<small>{interval.rstrip(')')}</small>" if interval else value
 
 
-_ROW, _LEFT, _WIDTH = 26, 210, 420  # pixels of the chart
-
-
 def _bars(results: Sequence[Result]) -> str:
     groups = by(results, lambda one: f"{one.category} {one.lang}")
     means = [(name, found) for name, group in groups.items() if (found := score_of(group, "correct"))]
-    drawn = "".join(_bar(row, name, one) for row, (name, one) in enumerate(means))
     label = "Share of right answers by category and language, with 95 % intervals"
-    return f'<svg role="img" aria-label="{label}" viewBox="0 0 {_LEFT + _WIDTH + 130} {_ROW * len(means) + 6}">{drawn}</svg>'
+    return f'<div class=chart role="img" aria-label="{label}">{"".join(_bar(name, one) for name, one in means)}</div>'
 
 
-def _bar(row: int, name: str, one: Mean) -> str:
-    top = row * _ROW + 4
-    low, high = (_LEFT + value * _WIDTH for value in (one.low, one.high))
-    return (
-        f'<text x="0" y="{top + 13}">{_text(name)}</text>'
-        f'<rect class=rest x="{_LEFT}" y="{top}" width="{_WIDTH}" height="16" rx="4"/>'
-        f'<rect class=bar x="{_LEFT}" y="{top}" width="{one.value * _WIDTH:.0f}" height="16" rx="4"/>'
-        f'<line class=span x1="{low:.0f}" x2="{high:.0f}" y1="{top + 8}" y2="{top + 8}"/>'
-        f'<text x="{_LEFT + _WIDTH + 10}" y="{top + 13}">{one.value:.0%} (n={one.n})</text>'
-    )
+def _bar(name: str, one: Mean) -> str:
+    span = f"left:{one.low:.1%};width:{one.high - one.low:.1%}"
+    track = f'<span class=track><i style="width:{one.value:.1%}"></i><b style="{span}"></b></span>'
+    return f"<span>{_text(name.replace('_', ' '))}</span>{track}<span>{one.value:.0%} <small>n={one.n}</small></span>"
 
 
 def _details(result: Result) -> str:
