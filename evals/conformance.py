@@ -195,7 +195,8 @@ def _draw(source: str, release: str, chance: random.Random) -> Layout:
     while True:
         tp, pp, dp = chance.choice(size), chance.choice(size), chance.choice(size)
         pcp = chance.choice((1, 1, 2, 3, 4, 8)) if "prefill_context_model_parallel_size" in source else 1
-        if tp * pp * dp * pcp <= _MOST_RANKS:
+        external = chance.choice((1, 1, 1, 1, 2, 3))
+        if external * tp * pp * dp * pcp <= _MOST_RANKS:
             break
     dcps = [one for one in range(1, tp + 1) if tp % one == 0] + [pcp, tp * pcp]
     layers = chance.randint(1, 130)
@@ -210,6 +211,7 @@ def _draw(source: str, release: str, chance: random.Random) -> Layout:
         pp=pp,
         dp=dp,
         pcp=pcp,
+        external_dp=external,
         dcp=chance.choice((1, chance.choice(dcps))) if "decode_context_model_parallel_size" in source else 1,
         enable_expert_parallel=ep,
         experts=experts,

@@ -67,7 +67,7 @@ class World:
 
     def __init__(self, layout: dict[str, Any]) -> None:
         self.layout = layout
-        self.size = layout["dp"] * layout["pp"] * layout["pcp"] * layout["tp"]
+        self.size = layout["external_dp"] * layout["dp"] * layout["pp"] * layout["pcp"] * layout["tp"]
         self.rank = 0
         self.groups: dict[str, Group] = {"world": Group(self, [list(range(self.size))])}
         self.parallel_config = types.SimpleNamespace(

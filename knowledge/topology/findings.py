@@ -274,31 +274,32 @@ def dcp_sizes(tp: int, pcp: int, rules: Rules) -> tuple[int, ...]:
 
 def _hardware(topology: Topology) -> Iterator[Finding]:
     layout = topology.layout
-    if layout.gpus is not None and topology.total_ranks > layout.gpus:
+    node = layout.gpus_per_node
+    there = sum(node) if layout.gpus is None and isinstance(node, tuple) else layout.gpus
+    if there is not None and topology.total_ranks > there:
         yield _one(
             layout,
             "CRASH",
             "too_few_gpus",
             "gpus",
-            f"The layout needs dp*pp*pcp*tp = {topology.total_ranks} GPUs; {layout.gpus} are there.",
-            f"这个布局需要 dp*pp*pcp*tp = {topology.total_ranks} 张卡，现在只有 {layout.gpus} 张。",
+            f"The layout needs dp*pp*pcp*tp = {topology.total_ranks} GPUs; {there} are there.",
+            f"这个布局需要 dp*pp*pcp*tp = {topology.total_ranks} 张卡，现在只有 {there} 张。",
         )
-    elif layout.gpus is not None and topology.total_ranks < layout.gpus:
+    elif there is not None and topology.total_ranks < there:
         yield _one(
             layout,
             "NOTE",
             "idle_gpus",
             "gpus",
-            f"The layout uses {topology.total_ranks} of {layout.gpus} GPUs.",
-            f"这个布局只用到 {layout.gpus} 张卡里的 {topology.total_ranks} 张。",
+            f"The layout uses {topology.total_ranks} of {there} GPUs.",
+            f"这个布局只用到 {there} 张卡里的 {topology.total_ranks} 张。",
         )
-    node = layout.gpus_per_node
-    if node and any(group[0] // node != group[-1] // node for group in topology.groups["tp"]):
+    if (topology.groups_across_nodes() or {}).get("tp"):
         yield Finding(
             "PERF",
             "tp_across_nodes",
-            f"A TP group of {layout.tp} spans nodes of {node} GPUs: its all-reduces go over the network in every layer.",
-            f"大小为 {layout.tp} 的 TP 组跨了节点（每节点 {node} 张卡）：每一层的 all-reduce 都要走网络。",
+            f"A TP group of {layout.tp} spans nodes: its all-reduces go over the network in every layer.",
+            f"大小为 {layout.tp} 的 TP 组跨了节点：每一层的 all-reduce 都要走网络。",
             "docs/serving/parallelism_scaling.md",
         )
 

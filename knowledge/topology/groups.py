@@ -1,7 +1,7 @@
 """Groups of global ranks, in the order in which vLLM builds them.
 
-`initialize_model_parallel` (vllm/distributed/parallel_state.py) lays the ranks out as DP x PP x PCP x TP, the last
-dimension varying fastest, and gets each kind of group by moving its dimensions to the end.
+`initialize_model_parallel` (vllm/distributed/parallel_state.py) lays the ranks out as ExternalDP x DP x PP x PCP x TP, the
+last dimension varying fastest, and gets each kind of group by moving its dimensions to the end.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ def groups(layout: Layout, rules: Rules, *, moe: bool) -> dict[str, Groups]:
     """Return every kind of group by name; `ep` is empty where the release builds no such group."""
     has_ep = rules.ep_group and (moe or rules.ep_group_for_dense)
     made = _groups(layout.dp, layout.pp, layout.pcp, layout.tp, layout.dcp, rules.dcp_order)
+    if layout.external_dp > 1:
+        world = layout.dp * layout.pp * layout.pcp * layout.tp
+        made = {name: _repeated(cut, world, layout.external_dp) for name, cut in made.items()}
     return made if has_ep else {**made, "ep": ()}
 
 
@@ -47,6 +50,11 @@ def _cut(sizes: tuple[int, int, int, int], order: tuple[int, ...], length: int) 
         for places in product(*(range(sizes[dimension]) for dimension in order))
     ]
     return tuple(tuple(ranks[start : start + length]) for start in range(0, len(ranks), length))
+
+
+def _repeated(cut: Groups, world: int, times: int) -> Groups:
+    """External DP is the slowest dimension of all: every replica has the same groups, further on."""
+    return tuple(tuple(rank + replica * world for rank in group) for replica in range(times) for group in cut)
 
 
 @cache

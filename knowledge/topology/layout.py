@@ -14,6 +14,7 @@ class Layout:
 
     Sizes: tp, pp, dp, pcp, dcp as vLLM's flags of the same meaning. `experts`: routed experts per MoE layer (0 or None
     without a model: dense). `redundant_experts`: EPLB's global total. `gpus`: how many GPUs there are, if known.
+    `external_dp`: replicas that a framework around vLLM runs in one world. `gpus_per_node`: one size, or each node's.
     """
 
     tp: int = 1
@@ -21,6 +22,7 @@ class Layout:
     dp: int = 1
     pcp: int = 1
     dcp: int = 1
+    external_dp: int = 1
     enable_expert_parallel: bool = False
     experts: int | None = None
     layers: int | None = None
@@ -32,7 +34,7 @@ class Layout:
     all2all_backend: str | None = None
     layer_partition: tuple[int, ...] | None = None
     model: str | None = None
-    gpus_per_node: int | None = None
+    gpus_per_node: int | tuple[int, ...] | None = None
     gpus: int | None = None
     gpu_memory_gb: float | None = None
     dtype: str | None = None

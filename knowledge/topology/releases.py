@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -91,6 +91,7 @@ CHANGES: tuple[tuple[str, dict[str, object]], ...] = (
 )
 
 
+@lru_cache(maxsize=1024)
 def parse(release: str) -> tuple[int, ...]:
     """Turn "0.33.0" (or v0.33, 0.8.5.post1) into numbers that compare; raises BadInputError."""
     match = _RELEASE.fullmatch(release.strip())
@@ -130,4 +131,9 @@ def newest() -> str:
 
 def is_checked(release: str) -> bool:
     """Whether this very release passed conformance; one between two that did is computed by the older one's rules."""
-    return parse(release) in {parse(one) for one in checked()}
+    return parse(release) in _checked_numbers()
+
+
+@cache
+def _checked_numbers() -> frozenset[tuple[int, ...]]:
+    return frozenset(map(parse, checked()))

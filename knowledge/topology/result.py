@@ -122,6 +122,13 @@ class Topology:
         """Return the steps in words, each with the place its rule comes from."""
         return [f"{step.zh if language == 'zh' else step.en} [{step.source}]" for step in self.steps]
 
+    def groups_across_nodes(self) -> dict[str, int] | None:
+        """Return how many groups of each kind span nodes; None where no nodes are given."""
+        if self.layout.gpus_per_node is None:
+            return None
+        node = [one.node for one in self.ranks]
+        return {name: sum(len({node[rank] for rank in group}) > 1 for group in made) for name, made in self.groups.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON of `shardwise topo --json`."""
         return {
@@ -130,6 +137,7 @@ class Topology:
             "world_size": self.world_size,
             "total_ranks": self.total_ranks,
             "groups": self.groups,
+            "groups_across_nodes": self.groups_across_nodes(),
             "moe": self.moe.to_dict(),
             "ranks": [rank.to_dict() for rank in self.ranks],
             "findings": [finding.to_dict() for finding in self.findings],

@@ -178,3 +178,33 @@ def test_a_thousand_ranks_are_computed_in_one_go() -> None:
     result = compute(Layout(tp=8, pp=4, dp=32, enable_expert_parallel=True, experts=384, layers=61)).to_dict()
     assert len(result["ranks"]) == 1024
     assert time.perf_counter() - began < 10
+
+
+def test_external_replicas_repeat_the_groups() -> None:
+    """External DP is the slowest dimension: the second replica has the first one's groups, further on."""
+    result = compute(Layout(tp=2, dp=2, external_dp=2))
+    assert result.groups["tp"] == ((0, 1), (2, 3), (4, 5), (6, 7))
+    assert result.groups["dp"] == ((0, 2), (1, 3), (4, 6), (5, 7))
+    assert (result.world_size, result.total_ranks) == (2, 8)
+
+
+def test_uneven_nodes_are_filled_one_after_the_other() -> None:
+    """With nodes of 4, 2 and 2 GPUs each rank has its node and local GPU, and the groups that span nodes are counted."""
+    result = compute(Layout(tp=4, pp=2, gpus_per_node=(4, 2, 2)))
+    assert [(rank.node, rank.gpu) for rank in result.ranks] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert result.groups_across_nodes() == {"tp": 1, "pp": 4, "dp": 0, "ep": 1, "dcp": 0, "pcp": 0}
+    assert {finding.code for finding in result.findings} == {"tp_across_nodes"}
+
+
+def test_too_few_places_on_the_nodes_is_found() -> None:
+    """Ranks beyond the last node have no place, and that is said."""
+    result = compute(Layout(tp=8, gpus_per_node=(4, 2)))
+    assert result.ranks[-1].node is None
+    assert "too_few_gpus" in {finding.code for finding in result.findings}
+
+
+def test_without_nodes_nothing_is_said_of_them() -> None:
+    """Where no nodes are given no rank is placed on one."""
+    result = compute(Layout(tp=2))
+    assert result.groups_across_nodes() is None
+    assert result.to_dict()["groups_across_nodes"] is None

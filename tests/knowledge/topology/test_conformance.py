@@ -123,6 +123,11 @@ _MUTATIONS = {
     "EPLB's mapping shifted": _instead(placing, "physical_to_logical", lambda right, *args: (*right(*args)[1:], 0)),
     "EP without a second rank": _instead(placing, "use_ep", lambda _, layout: layout.enable_expert_parallel),
     "EP that leaves out DP": _instead(placing, "use_ep", lambda _, one: one.enable_expert_parallel and one.pcp * one.tp > 1),
+    "external DP varying fastest": _instead(
+        grouping,
+        "_repeated",
+        lambda _, cut, world, times: tuple(tuple(rank * times + turn for rank in one) for turn in range(times) for one in cut),
+    ),
     "PP inside TP": _instead(calculator, "coordinates", lambda right, dp, pp, pcp, tp: _swap_tp_pp(right(dp, pp, pcp, tp))),
 }
 
