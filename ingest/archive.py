@@ -50,15 +50,13 @@ def members(path: Path, wanted: Callable[[str], bool], limits: Limits | None = N
             with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
                 for count, member in enumerate(archive, start=1):
                     if count > limits.members:
-                        raise UnsafeArchiveError(
-                            f"{path.name} holds more than {limits.members} members; it was not read further."
-                        )
+                        raise _refused(path, f"holds more than {limits.members} members")
                     name = _plain_name(path, member)
                     _grown(path, member.offset_data + member.size, limits)
                     if name is None or not wanted(name):
                         continue
                     if name in seen:
-                        raise UnsafeArchiveError(f"{path.name} holds {name[:80]!r} twice; it was refused.")
+                        raise _refused(path, f"holds {name[:80]!r} twice")
                     seen.add(name)
                     yield name, _content(path, stream, member, limits)
     except _DAMAGED as error:
@@ -85,7 +83,7 @@ class _Forward:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self._limits.header_bytes:
-            raise UnsafeArchiveError(f"{self._path.name} holds a header of {size} bytes; it was refused.")
+            raise _refused(self._path, f"holds a header of {size} bytes")
         content = self._unpacked.read(size)
         _grown(self._path, self._unpacked.tell(), self._limits)
         return content
@@ -99,11 +97,11 @@ class _Forward:
 def _plain_name(path: Path, member: tarfile.TarInfo) -> str | None:
     """Return the name below the top folder; None for a folder or a link that stays inside."""
     if _leads_out(member.name) or (member.islnk() and _leads_out(member.linkname)) or (member.issym() and _points_out(member)):
-        raise UnsafeArchiveError(f"{path.name} holds a member named {member.name[:80]!r}, which leads out of it; it was refused.")
+        raise _refused(path, f"holds a member named {member.name[:80]!r}, which leads out of it")
     if member.isdir() or member.issym() or member.islnk():
         return None
     if not member.isreg() or member.issparse():
-        raise UnsafeArchiveError(f"{path.name} holds {member.name[:80]!r}, which is no regular file; it was refused.")
+        raise _refused(path, f"holds {member.name[:80]!r}, which is no regular file")
     parts = PurePosixPath(member.name).parts
     return "/".join(parts[1:]) if len(parts) > 1 else None
 
@@ -120,9 +118,7 @@ def _points_out(member: tarfile.TarInfo) -> bool:
 
 def _content(path: Path, stream: _Forward, member: tarfile.TarInfo, limits: Limits) -> bytes:
     if member.size > limits.member_bytes:
-        raise UnsafeArchiveError(
-            f"{path.name} holds {member.name[:80]!r} of {member.size} bytes, more than {limits.member_bytes}; it was refused."
-        )
+        raise _refused(path, f"holds {member.name[:80]!r} of {member.size} bytes, more than {limits.member_bytes}")
     content = stream.content(member)
     if len(content) != member.size:
         raise SourceError(f"{path.name} ends inside {member.name[:80]!r}; delete {path} and run the command again.")
@@ -133,6 +129,8 @@ def _grown(path: Path, end: int, limits: Limits) -> None:
     """Refuse to go beyond the total or the ratio; headers tell sizes before content is unpacked."""
     packed = max(path.stat().st_size, 1)
     if end > limits.total_bytes or end > max(limits.ratio * packed, limits.header_bytes):
-        raise UnsafeArchiveError(
-            f"{path.name} unpacks to more than {end} bytes from {packed}, beyond the limits; it was refused as an archive bomb."
-        )
+        raise _refused(path, f"unpacks to more than {end} bytes from {packed} and may be an archive bomb")
+
+
+def _refused(path: Path, what: str) -> UnsafeArchiveError:
+    return UnsafeArchiveError(f"{path.name} {what}; it was refused: check the package index it came from, {path} is the file.")

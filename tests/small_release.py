@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 RELEASE = "0.33.0"
 
-_FILES = {
+FILES = {
     "docs/serving/expert_parallel_deployment.md": """\
 # Expert parallel deployment
 
@@ -90,7 +90,7 @@ def determine_expert_map(ep_size, ep_rank, global_num_experts):
 def build(home: Path) -> Settings:
     """Index the miniature in `home` and return settings that use it."""
     tree = home / f"vllm-{RELEASE}"
-    for name, text in _FILES.items():
+    for name, text in FILES.items():
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
