@@ -15,12 +15,15 @@ from bot.compose.computed import computed_text
 from bot.compose.declines import declined
 from bot.compose.words import say
 from bot.understand import Understood, understand
+from bot.understand.intent import intent_of
 from bot.verify import discrepancies, verify
 from knowledge.errors import BadInputError
 from knowledge.topology import compute
 from knowledge.types import Answer, Check
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.chain import Chain
     from knowledge.index.corpus import SqliteCorpus
     from knowledge.index.retriever import HybridRetriever
@@ -68,6 +71,8 @@ class Engine:
         return known[0], wanted
 
     def _without_model(self, one: Understood, version: str, missing: str) -> Answer:
+        if one.intent == "offtopic" and noted.expected(one, self._retriever.corpus(version)):
+            one = dataclasses.replace(one, intent=intent_of(one.text))
         if said := declined(one):
             return Answer(said[0], said[1], one.language, version)
         corpus = self._retriever.corpus(version)
@@ -118,23 +123,34 @@ class Engine:
     def _from_notes(
         self, one: Understood, corpus: SqliteCorpus, cites: Cites, topology: Topology | None, version: str
     ) -> tuple[str, Status]:
-        parts = [releases.availability(one, corpus, self._retriever)]
+        parts = [releases.availability(one, corpus, self._retriever), releases.since(one), releases.defaults(one)]
+        parts.append(releases.flag_changes(one))
         parts += [self._place(one, corpus, cites), self._trouble(one, topology, cites)]
         lead = [part for part in parts if part]
         ranked = noted.ranked(one, corpus, self._retriever, version)
         used = sum(map(len, lead)) // 2
         if later := self._later(one, ranked, cites, version):
             lead.append(later)
-        if ranked and (ranked[0][0] >= _FLOOR or lead):
+        doubt = None if lead else noted.doubtful(one, ranked, partial(self._retriever.share, version=version))
+        if doubt:
+            return self._unsure(one, cites, version, doubt), "unsure"
+        if ranked:
+            if doubt is not None:
+                lead.append(noted.hedge(one))
             lead.append(noted.noted_text(one, ranked, cites, used))
             if other := releases.compared(one, ranked[0][1], self._retriever, version):
                 lead.append(other)
             lead.append(say(one.language, f"For vLLM {version}.", f"适用于 vLLM {version}。"))
-            return "\n\n".join(lead), "answered"
+            return "\n\n".join(lead), "answered" if doubt is None else "unsure"
         if lead:
             return "\n\n".join(lead), "answered"
+        return self._unsure(one, cites, version), "unsure"
+
+    def _unsure(self, one: Understood, cites: Cites, version: str, unknown: Sequence[str] = ()) -> str:
+        """Say that nothing was found, with quotes from the nearest places."""
         hits = self._retriever.search(one.text, version=version, limit=3)
-        return noted.unsure_text(one, version) + "\n\n" + noted.quoted_text([hit.chunk for hit in hits], cites), "unsure"
+        quoted = noted.quoted_text([hit.chunk for hit in hits], cites)
+        return f"{noted.unsure_text(one, version, unknown)}\n\n{quoted}".rstrip()
 
     def _later(self, one: Understood, ranked: Any, cites: Cites, version: str) -> str:
         """Say what the newest indexed release holds where a note fits there that this release does not have."""
@@ -184,7 +200,6 @@ class Engine:
 
 
 _FITS = 1.05  # a note that the search and a term of its own both point to
-_FLOOR = 0.0  # of a note's score; the best hit counts 1, so only an empty index stays below
 
 
 def failed(error: str, language: str = "en") -> Answer:

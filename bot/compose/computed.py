@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bot.compose import leads
+from bot.compose import closing, leads
+from bot.compose.lead_search import side_by_side
 from bot.compose.words import say, span
 
 if TYPE_CHECKING:
@@ -21,17 +22,31 @@ def computed_text(one: Understood, topology: Topology, cites: Cites, others: tup
     """Return the body of an answer that the calculator gives."""
     language = one.language
     marks = "".join(dict.fromkeys(_mark(step, cites) for step in _relevant(one, topology)))
+    if len(one.alternatives) > 1 and not one.asks.ranks:
+        return _side_by_side(one, topology, marks)
     opening = [text for text in leads.openings(one, topology) if text]
     if not opening:
         opening = [leads.general(one, topology)]
-    parts = [f"{opening[0]} {marks}".rstrip(), *opening[1:]]
+    first, _, rest = opening[0].partition("\n")  # marks stand behind the first sentence, never inside a table
+    parts = ["\n".join(part for part in (f"{first} {marks}".rstrip(), rest) if part), *opening[1:]]
     if table := _table(one, topology):
         parts.append(table)
     parts.append(_steps(one, topology, cites))
     parts += [f"{_message(finding, language)} {cites.source(finding.source)}".rstrip() for finding in _findings(one, topology)]
-    parts += [leads.other_release(one, topology, other) for other in others]
-    parts.append(leads.assumptions(one, topology))
+    parts += [closing.other_release(one, topology, other) for other in others]
+    parts.append(closing.assumptions(one, topology))
     return "\n\n".join(part for part in parts if part)
+
+
+def _side_by_side(one: Understood, topology: Topology, marks: str) -> str:
+    lead = say(
+        one.language,
+        f"EP size = dp × pcp × tp of one stage, for each layout. {marks}",
+        f"每个布局的 EP 大小 = 同一 stage 的 dp × pcp × tp。{marks}",
+    )
+    return f"{side_by_side(one, topology)}\n\n{lead}\n\n" + say(
+        one.language, f"For vLLM {topology.vllm}.", f"适用于 vLLM {topology.vllm}。"
+    )
 
 
 def _mark(step: Step, cites: Cites) -> str:
@@ -53,6 +68,8 @@ def _relevant(one: Understood, topology: Topology) -> list[Step]:
 
 def _steps(one: Understood, topology: Topology, cites: Cites) -> str:
     steps = _relevant(one, topology)
+    if one.asks.kinds & {"find_ep", "find_tp"}:
+        return ""
     if one.asks.kinds & {"requests", "node_dp", "dcp", "kv"} and len(one.asks.kinds) == 1:
         steps = steps[:1]
     lines = [f"- {step.zh if one.language == 'zh' else step.en} {_mark(step, cites)}".rstrip() for step in steps]
@@ -64,7 +81,7 @@ def _findings(one: Understood, topology: Topology) -> list[Finding]:
     if "kv" not in one.asks.kinds:
         hidden = hidden | {"kv_heads_replicated"}
     found = [finding for finding in topology.findings if finding.code not in hidden]
-    if not topology.layout.experts and one.model is None:
+    if not topology.layout.experts:  # of a model known to be dense it is said first
         found = [finding for finding in found if finding.code != "ep_on_dense_model"]
     return found[:3]
 
@@ -74,7 +91,13 @@ def _message(finding: Finding, language: Language) -> str:
 
 
 def _table(one: Understood, topology: Topology) -> str:
-    wanted = one.asks.kinds & {"experts", "stage_total"} and not one.asks.ranks and topology.moe.use_ep and topology.moe.experts
+    wanted = (
+        one.asks.kinds & {"experts", "stage_total"}
+        and not one.asks.experts
+        and not one.asks.ranks
+        and topology.moe.use_ep
+        and topology.moe.experts
+    )
     if not wanted or topology.total_ranks > _TABLE_RANKS or one.scaled:
         return ""
     head = say(

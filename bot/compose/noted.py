@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bot.compose.words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bot.citations import Cites
     from bot.understand import Understood
@@ -26,6 +26,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
 }
 _DEFAULT = ("why", "how", "wrong_belief", "exception", "do", "example", "change")
 _WORD = re.compile(r"--?[a-z][\w-]+|[A-Za-z_]\w*(?:\.\w+)*|\d+|[\u4e00-\u9fff]{2}")
+_BESIDE = 1.15  # of a note put beside computed numbers: it has to speak of the same thing
 _ROOM = 1_700  # characters of a computed answer with its rule
 _ALIKE = 1.3  # what being asked in the note's own words is worth
 _COMMON = {"the", "a", "is", "of", "to", "in", "and", "on", "i", "it", "vllm", "with", "for"}
@@ -120,6 +121,59 @@ def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cit
     return _shaped(parts)
 
 
+_FAITH = (1.07, 0.21)  # below both a note was found by single words only: right half of the time at best
+_RARE = 0.02  # share of chunks; a commoner word is no subject of its own
+_SUPPORTS = re.compile(
+    r"\bsupports?\b|\bsupported\b|\bdoes vllm\b|\bcan vllm\b|\bis there\b|\bwork(?:s|ing)? (?:on|with)\b|\brun(?:s|ning)? on\b|支持|能不能在|能在|有没有|能用",
+    re.IGNORECASE,
+)
+_NOUN = re.compile(r"(?<![-\w./])[A-Za-z][A-Za-z0-9]{2,}(?![\w/]|\.\w)")
+
+
+def doubtful(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], rarity: Callable[[str], float]) -> list[str] | None:
+    """Say why the best note may not be the answer: the words of the question it does not know; None where it fits.
+
+    An empty list is doubt without a word to blame.
+    """
+    if not notes:
+        return []
+    likeness = _likeness(_grams(one.text), notes[0][1])
+    if one.intent in {"rule", "configure", "compare", "release"} and _SUPPORTS.search(one.text):
+        known = " ".join(_whole(note) for _, note in notes[:2])
+        nouns = dict.fromkeys(word for word in _NOUN.findall(one.text) if word.lower().rstrip("s") not in known)
+        unknown = [
+            word for word in nouns if rarity(word) < _RARE and (one.model is None or word.lower() not in one.model.name.lower())
+        ]
+        if unknown and notes[0][0] < _SURE:
+            return unknown
+    weak = notes[0][0] < _FAITH[0] and likeness < _FAITH[1]
+    return [] if weak and one.intent not in {"pasted_code", "where"} and not one.follows else None
+
+
+def expected(one: Understood, corpus: SqliteCorpus) -> bool:
+    """Whether some note expects to be asked just this, or names a whole message that the question quotes."""
+    asked, lowered = _grams(one.text), _squeeze(one.text)
+    return any(
+        _likeness(asked, note) >= _EXPECTED or any(len(term) >= _LONG_TERM and _holds(term, lowered) for term in note.terms)
+        for note in corpus.notes.values()
+    )
+
+
+_EXPECTED = 0.6
+_LONG_TERM = 14  # characters
+_SURE = 1.5  # a long term of the note stands in the question
+
+
+@lru_cache(maxsize=1_024)
+def _whole_text(parts: tuple[str, ...]) -> str:
+    return " ".join(parts).lower()
+
+
+def _whole(note: ResolvedNote) -> str:
+    said = tuple(f"{claim.en} {claim.zh}" for claim in note.claims)
+    return _whole_text((note.subject_en, note.subject_zh, *note.terms, *note.ask_en, *note.ask_zh, *said))
+
+
 def _named(text: str, note: ResolvedNote, one: Understood) -> str:
     """Put the flag or symbol that a note is about in front of an answer that does not name it."""
     names = re.findall(r"--[a-z][\w-]+|\b[A-Z]+_[A-Z_]+\b|\b[a-z]+_[a-z_]+\b", f"{note.subject(one.language)} {note.subject_en}")
@@ -129,7 +183,9 @@ def _named(text: str, note: ResolvedNote, one: Understood) -> str:
 def added(one: Understood, text: str, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites) -> str:
     """Add to a computed answer the rule and the exception that the best note holds, where there is room."""
     parts: list[str] = []
-    for _, note in notes[:2]:
+    for score, note in notes[:2]:
+        if score < _BESIDE:
+            break
         claims = _ordered(one, note)[: 2 - len(parts)] if parts else _ordered(one, note)[:1]
         for claim in claims:
             if len(text) + sum(map(len, parts)) + len(claim.text(one.language)) < _ROOM:
@@ -183,10 +239,20 @@ def quoted_text(chunks: Iterable[object], cites: Cites) -> str:
     return "\n".join(lines)
 
 
-def unsure_text(one: Understood, version: str) -> str:
-    """Say that nothing was found."""
+def unsure_text(one: Understood, version: str, unknown: Sequence[str] = ()) -> str:
+    """Say that nothing was found, and about which word."""
+    about = ", ".join(f"`{word}`" for word in unknown[:3])
     return say(
         one.language,
-        f"I found nothing in vLLM {version}'s docs, code or the threads I hold that answers this. The nearest places:",
-        f"在 vLLM {version} 的文档、源码和我收录的讨论里没有找到能回答这个问题的内容。最接近的地方：",
+        f"I found nothing in vLLM {version}'s docs, code or the threads I hold that answers this{' about ' + about if about else ''}. The nearest places:",
+        f"在 vLLM {version} 的文档、源码和我收录的讨论里没有找到{'关于 ' + about + ' ' if about else ''}能回答这个问题的内容。最接近的地方：",
+    )
+
+
+def hedge(one: Understood) -> str:
+    """Introduce a note that may be beside the point."""
+    return say(
+        one.language,
+        "I am not sure this is what you mean; the nearest thing I know:",
+        "不确定这是不是你要问的，下面是我知道的最接近的内容：",
     )

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from bot.compose.words import say
-from knowledge.errors import ShardwiseError
+from knowledge.topology.flags import all_flags, flag_history
 from knowledge.topology.releases import parse
 
 if TYPE_CHECKING:
@@ -22,6 +22,17 @@ _SHORT = {  # colloquial names of features, and the flag that brings each
     "eplb": "--enable-eplb",
     "dbo": "--enable-dbo",
     "nnodes": "--nnodes",
+}
+_FEATURES = {
+    "dcp|decode context parallel(?:ism)?": "--decode-context-parallel-size",
+    "pcp|prefill context parallel(?:ism)?": "--prefill-context-parallel-size",
+    "eplb|expert load balanc\\w+": "--enable-eplb",
+    "dbo|dual batch overlap": "--enable-dbo",
+    "ep|expert parallel(?:ism)?|专家并行": "--enable-expert-parallel",
+    "dp|data parallel(?:ism)?|数据并行": "--data-parallel-size",
+    "elastic ep|弹性 ?ep": "--enable-elastic-ep",
+    "nnodes": "--nnodes",
+    "all2all(?:[- ]backend)?": "--all2all-backend",
 }
 _SHORT_FLAGS = {
     "-tp",
@@ -94,15 +105,97 @@ def _absent(one: Understood, flag: str, corpus: SqliteCorpus, retriever: Retriev
 
 def _history(flag: str, retriever: Retriever) -> tuple[str, str, str]:
     """Return (first release, last release, replacement) of a flag from the flag table, else from the indexes."""
-    try:
-        from knowledge.topology.flags import flag_history  # type: ignore[import-not-found,unused-ignore]
-
-        if known := flag_history(flag):
-            return str(known.first or ""), str(known.last or ""), str(getattr(known, "replacement", "") or "")
-    except (ImportError, AttributeError, ShardwiseError):
-        pass
+    if known := flag_history(flag):
+        return known.first, known.last or "", known.replacement
     having = [release for release in sorted(retriever.releases(), key=parse) if retriever.corpus(release).has_name(flag)]
     return (having[0], having[-1], "") if having else ("", "", "")
+
+
+_SINCE = re.compile(
+    r"since when|since which|first (?:release|version)|which (?:release|version)|what (?:release|version)|when (?:was|did|were)|introduced|added in|从(?:哪个|什么)版本|哪个版本|什么时候(?:开始|支持|有|加)|最早",
+    re.IGNORECASE,
+)
+_DEFAULT = re.compile(r"\bdefault|默认", re.IGNORECASE)
+
+
+def since(one: Understood) -> str:
+    """Say from which release to which there is the flag or the feature that a question asks the age of."""
+    if not _SINCE.search(one.text):
+        return ""
+    said = []
+    for flag in _asked_flags(one.text):
+        known = flag_history(flag)
+        if known is None:
+            continue
+        gone_en = f"; {known.last} is the last with it" if known.last else ""
+        gone_zh = f"，到 {known.last} 为止" if known.last else ""
+        use = say(one.language, f" Use `{known.replacement}`.", f" 请改用 `{known.replacement}`。") if known.replacement else ""
+        said.append(
+            say(
+                one.language,
+                f"**`{known.name}` is in vLLM from {known.first}**{gone_en} (of the releases checked).{use}",
+                f"**`{known.name}` 从 vLLM {known.first} 开始有**{gone_zh}（在核对过的版本里）。{use}",
+            )
+        )
+    return "\n".join(said[:2])
+
+
+def _asked_flags(text: str) -> list[str]:
+    words = [flag for name, flag in _FEATURES.items() if re.search(rf"(?<![a-z])(?:{name})(?![a-z])", text, re.IGNORECASE)]
+    variables = re.findall(r"\bVLLM_[A-Z0-9_]+\b", text)
+    return list(dict.fromkeys([*named_flags(text), *variables, *words]))
+
+
+def defaults(one: Understood) -> str:
+    """Set a flag's defaults in the releases that a question names beside each other."""
+    if len(one.releases) < 2 or not _DEFAULT.search(one.text):  # noqa: PLR2004
+        return ""
+    rows = []
+    for flag in _asked_flags(one.text)[:3]:
+        known = flag_history(flag)
+        values = [known.default(release) if known else None for release in one.releases]
+        if known and any(values):
+            rows.append(f"| `{known.name}` | " + " | ".join(f"`{value}`" if value else "—" for value in values) + " |")
+    if not rows:
+        return ""
+    head = say(one.language, "| flag | ", "| 参数 | ") + " | ".join(one.releases) + " |"
+    return "\n".join([head, "|" + "---|" * (1 + len(one.releases)), *rows])
+
+
+def flag_changes(one: Understood) -> str:
+    """List the parallelism flags of a subject that came or went between the two releases a question names."""
+    if len(one.releases) != 2 or not _CHANGED.search(one.text):  # noqa: PLR2004
+        return ""
+    old, new = sorted(one.releases, key=parse)
+    topics = [name for name in _TOPICS if re.search(rf"(?<![a-z])(?:{name})(?![a-z])", one.text, re.IGNORECASE)]
+    came: list[str] = []
+    went: list[str] = []
+    for flag in all_flags():
+        if topics and not any(re.search(_TOPICS[name], flag.name) for name in topics):
+            continue
+        had = parse(flag.first) <= parse(old) and not (flag.last and parse(flag.last) < parse(old))
+        has = parse(flag.first) <= parse(new) and not (flag.last and parse(flag.last) < parse(new))
+        (came if has and not had else went if had and not has else []).append(f"`{flag.name}`")
+    return "\n".join(
+        f"- {label} {', '.join(names[:10])}{' …' if len(names) > 10 else ''}"  # noqa: PLR2004 - what one line holds
+        for label, names in (
+            (say(one.language, f"**New in {new}, compared with {old}:**", f"**{new} 比 {old} 新增：**"), came),
+            (say(one.language, f"**Gone by {new}:**", f"**到 {new} 已没有：**"), went),
+        )
+        if names
+    )
+
+
+_CHANGED = re.compile(r"chang|differ|new |between|变|不同|区别|差别|差异|新增", re.IGNORECASE)
+_TOPICS = {
+    "eplb": "eplb|redundant",
+    "ep|expert[- ]parallel(?:ism)?|专家并行": "expert|all2all|eplb|elastic",
+    "dp|data[- ]parallel(?:ism)?|数据并行": "data-parallel|DP_",
+    "dcp|pcp|cp|context[- ]parallel(?:ism)?|上下文并行": "context-parallel|dcp|cp-kv",
+    "pp|pipeline[- ]parallel(?:ism)?|流水线": "pipeline|PP_",
+    "all2all": "all2all|ALL2ALL",
+    "dbo": "dbo",
+}
 
 
 def compared(one: Understood, note: ResolvedNote, retriever: Retriever, version: str) -> str:

@@ -10,7 +10,7 @@ from bot.understand import followup, intent
 from bot.understand.asks import Asks, read_asks
 from bot.understand.commands import Launch, launches
 from bot.understand.language import language_of
-from bot.understand.layout_words import Stated, per_card, read
+from bot.understand.layout_words import Stated, card_memory, per_card, read
 from bot.understand.release import releases_in
 from knowledge.topology.layout import Layout
 from knowledge.topology.models import Model, guess_family, mentioned
@@ -110,6 +110,14 @@ def _with_layout(base: Understood, here: Stated, question: Question) -> Understo
     if base.follows and not asks and not _ASKS_WHY.search(base.text) and (here != Stated() or base.releases != ()):
         asks = followup.earlier_asks(question.history)
     asks = asks or _by_default(base, here)
+    if any(launch.headless or launch.local is not None or launch.nodes for launch in base.launched):
+        asks = replace(asks, kinds=(asks.kinds | {"launch", "experts"}) - {"node_dp"})
+    if asks.kinds & {"memory", "kv_token"} and not re.search(r"expert|专家", base.text, re.IGNORECASE):
+        asks = replace(asks, kinds=asks.kinds - {"experts"})
+    if asks.kinds & {"find_ep", "find_tp"}:
+        asks = replace(asks, kinds=asks.kinds - {"gpus", "ep_size", "experts", "groups", "memory"})
+    if asks.kinds & {"memory", "find_tp"} and base.stated.gpu_memory_gb is None and (card := card_memory(base.text)):
+        base = replace(base, stated=replace(base.stated, gpu_memory_gb=card[1]))
     layout, assumed, conflicts = to_layout(
         base.stated, base.model, question.version or base.version, per_card_claim=base.wanted_per_card is not None
     )
@@ -176,7 +184,7 @@ def alternatives(text: str, model: Model | None) -> tuple[Layout, ...]:
 def _computable(one: Understood, here: Stated) -> bool:
     """Decide whether the numbers asked for follow from the sizes given."""
     kinds, stated = one.asks.kinds, one.stated
-    if one.intent == "where":
+    if one.intent == "where" and not (stated.sized() and (one.asks.experts or one.asks.ranks)):
         return False
     if one.launched and not one.text.strip().endswith(("?", "？")) and one.intent == "troubleshoot":
         return False

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from knowledge.topology.models import Model
 
 _START = re.compile(r"vllm\s+serve\b|python3?\s+-m\s+vllm[\w.]*|vllm/vllm-openai\S*")
+_AFTER = re.compile(r"(?<=\w)[.;,?!。；，？！](?=\s|$)")  # of the sentence around a launch
 _FLAG = r"{name}[=\s]+(\d{{1,5}})"
 
 
@@ -38,6 +39,7 @@ def launches(text: str, release: str | None = None) -> tuple[Launch, ...]:
     for place, start in enumerate(starts):
         begin = 0 if place == 0 else start
         part = text[begin : starts[place + 1] if place + 1 < len(starts) else len(text)]
+        part = _AFTER.sub(" ", part)
         if (read := layout_in(part, release or "")) is None:
             continue
         found.append(

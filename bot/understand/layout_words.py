@@ -73,6 +73,10 @@ _SHARED_BY = (  # "over 24 ranks": those that share the experts
 )
 
 
+def _shared_by(text: str) -> re.Match[str] | None:
+    return re.search(_SHARED_BY, text, re.IGNORECASE) if re.search(r"expert|专家", text, re.IGNORECASE) else None
+
+
 def number(text: str) -> int:
     """Turn digits or a small number word into a number."""
     return int(text) if text.isdigit() else _CN.get(text) or _ENGLISH[text.lower()]
@@ -95,7 +99,7 @@ def sizes(text: str) -> dict[str, int]:
         found.setdefault("ep", int(match[1]))
     if match := re.search(r"\[EP Rank \d+/(\d+)\]", text):
         found.setdefault("ep", int(match[1]))
-    if not {"tp", "dp", "ep"} & set(found) and (match := re.search(_SHARED_BY, text, re.IGNORECASE)):
+    if not {"tp", "dp", "ep"} & set(found) and (match := _shared_by(text)):
         found["ep"] = int(match[1])
     for name in ("tp", "dp", "pp", "ep"):
         if match := re.search(rf"(\d{{1,4}})\s*(?:张)?卡\s*(?:纯)?{name}(?![a-z0-9])", text, re.IGNORECASE):

@@ -43,3 +43,9 @@ class Lexical:
         if not known:
             return np.zeros(self._index.scores["num_docs"], dtype=np.float32)
         return np.asarray(self._index.get_scores(known), dtype=np.float32)
+
+    def share(self, words: Sequence[str]) -> float:
+        """Return the share of chunks that hold the most frequent of some words; 0 where none is known."""
+        counts = np.diff(self._index.scores["indptr"])
+        found = [int(counts[self._index.vocab_dict[word]]) for word in words if word and word in self._index.vocab_dict]
+        return max(found, default=0) / max(1, int(self._index.scores["num_docs"]))

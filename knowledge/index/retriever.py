@@ -106,6 +106,10 @@ class HybridRetriever:
         """Return one release's text; raises UnknownReleaseError if it is not indexed."""
         return self._open(version).corpus
 
+    def share(self, word: str, version: str) -> float:
+        """Return how common a word is in a release: the share of its chunks that hold it."""
+        return self._open(version).lexical.share(words(word))
+
     def search(
         self, query: str, *, version: str, limit: int = 10, kinds: Sequence[Kind] = (), history: Sequence[Turn] = ()
     ) -> list[Hit]:
