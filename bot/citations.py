@@ -54,7 +54,7 @@ class Cites:
         """Cite "path#lines symbol" or "path", as the calculator names its rules; returns the marker, or nothing."""
         where, _, symbol = source.partition(" ")
         path = where.split("#")[0]
-        chunks = [one for one in _defining(self.corpus, symbol) if one.path.startswith(path)] if symbol else []  # type: ignore[arg-type]
+        chunks = [one for one in _defining(self.corpus, symbol) if one.path.startswith(path)] if symbol else []
         if not chunks:
             return self._top(path)
         for anchor in _ANCHORS.get(symbol, ()):

@@ -48,6 +48,9 @@ class Corpus(Protocol):
 
     release: str
 
+    def __hash__(self) -> int:
+        """Stand for itself in caches: what a release holds does not change."""
+
     def chunks(self, ids: Sequence[str]) -> list[Chunk]:
         """Return the chunks with these ids, in the order given; unknown ids are left out."""
 
@@ -62,6 +65,9 @@ class Corpus(Protocol):
 
     def pieces(self, path: str, heading: str) -> list[Chunk]:
         """Return the chunks of a file under one heading or symbol, in the order of the lines."""
+
+    def declared(self, name: str) -> list[int]:
+        """Return the places of the chunks that define a flag (`--x-y`) or an environment variable."""
 
     def has_name(self, name: str) -> bool:
         """Whether a flag (`--x-y`), environment variable (`VLLM_X`), symbol or path exists in this release."""

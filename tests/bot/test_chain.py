@@ -50,6 +50,9 @@ class OneChunk:
     def find_symbol(self, name: str) -> list[Chunk]:
         return [_CHUNK] if name == "make" else []
 
+    def declared(self, name: str) -> list[int]:
+        return []
+
     def has_name(self, name: str) -> bool:
         return name == "make"
 

@@ -22,6 +22,9 @@ class FakeCorpus:
 
     release = "0.33.0"
 
+    def declared(self, name: str) -> list[int]:
+        return [1] if name in {"--enable-expert-parallel", "--tensor-parallel-size"} else []
+
     def has_name(self, name: str) -> bool:
         return name in {"--enable-expert-parallel", "ep_size", "--tensor-parallel-size"}
 
