@@ -65,6 +65,8 @@ def _try_out(strategy: hypothesis.strategies.SearchStrategy[schemathesis.Case]) 
     )
     @hypothesis.given(case=strategy)
     def call(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=_CHECKS)
+        response = case.call()
+        refused_unread = response.status_code == 413  # which schemathesis does not count as a refusal
+        case.validate_response(response, checks=_CHECKS[:-1] if refused_unread else _CHECKS)
 
     call()

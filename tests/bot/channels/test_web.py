@@ -93,7 +93,7 @@ def test_asking_shows_a_checked_answer(open_page: Callable[..., Page], question:
     assert said in turn.inner_text()
     assert title in turn.inner_text()
     assert turn.locator("table tr").count() == 5
-    page.wait_for_function("document.querySelector('article img')?.naturalWidth > 100")
+    assert turn.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     assert page.evaluate("document.documentElement.lang") == locale.replace("en-US", "en")
 
 
@@ -117,6 +117,8 @@ def test_a_citation_opens_the_lines_it_names(open_page: Callable[..., Page], sma
 
 def test_the_playground_agrees_with_the_calculator(open_page: Callable[..., Page]) -> None:
     """Whatever the sliders say, each rank on the screen holds the experts that `compute` gives it."""
+    from playwright.sync_api import expect
+
     page = open_page()
     for sizes, ep, placement in (
         ({"tp": 1, "pp": 1, "dp": 0}, True, "linear"),
@@ -138,7 +140,7 @@ def test_the_playground_agrees_with_the_calculator(open_page: Callable[..., Page
             )
         layout = {name: 2**value for name, value in sizes.items()}
         wanted = compute(Layout(**layout, enable_expert_parallel=ep, placement=placement, experts=64, layers=27, vllm="0.33.0"))
-        page.wait_for_function(f"document.querySelectorAll('.rank').length === {len(wanted.ranks)}")
+        expect(page.locator(".rank")).to_have_count(len(wanted.ranks))
         shown = page.eval_on_selector_all(".rank", "cards => cards.map(card => [card.dataset.rank, card.dataset.experts])")
         assert {int(rank): held for rank, held in shown} == {
             one.rank: ",".join(map(str, one.experts or ())) for one in wanted.ranks
