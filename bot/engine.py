@@ -131,9 +131,11 @@ class Engine:
         used = sum(map(len, lead)) // 2
         if later := self._later(one, ranked, cites, version):
             lead.append(later)
-        doubt = None if lead else noted.doubtful(one, ranked, partial(self._retriever.share, version=version))
+        rarity = partial(self._retriever.share, version=version)
+        doubt = None if lead else noted.doubtful(one, ranked, rarity, raised=bool(cites.found))
         if doubt:
-            return self._unsure(one, cites, version, doubt), "unsure"
+            near = noted.noted_text(one, ranked[:1], cites, _BRIEF)
+            return f"{self._unsure(one, cites, version, doubt)}\n\n{noted.hedge(one)}\n\n{near}", "unsure"
         if ranked:
             if doubt is not None:
                 lead.append(noted.hedge(one))
@@ -176,10 +178,15 @@ class Engine:
             found = places.recognised(one.text, corpus)
             return places.code_text(one, found, cites) if found else ""
         if one.intent == "where":
-            return places.where_text(one, corpus, cites)
+            return places.where_text(one, corpus, cites) or self._likely_place(one, cites, corpus.release)
         if one.intent == "troubleshoot" and (raised := places.raised_at(one, corpus)):
             cites.line(*raised)
         return ""
+
+    def _likely_place(self, one: Understood, cites: Cites, version: str) -> str:
+        """Name the definition that the search puts first, for a place asked for in words only."""
+        hits = self._retriever.search(one.text, version=version, limit=4, kinds=("code",))
+        return places.likely_text(one, [hit.chunk for hit in hits], cites)
 
     def _trouble(self, one: Understood, topology: Topology | None, cites: Cites) -> str:
         """Add what the calculator finds wrong with the sizes in a report of trouble."""
@@ -199,6 +206,7 @@ class Engine:
         return check
 
 
+_BRIEF = 1_000  # characters that quotes take of an unsure answer's room
 _FITS = 1.05  # a note that the search and a term of its own both point to
 
 

@@ -22,7 +22,7 @@ def computed_text(one: Understood, topology: Topology, cites: Cites, others: tup
     """Return the body of an answer that the calculator gives."""
     language = one.language
     marks = "".join(dict.fromkeys(_mark(step, cites) for step in _relevant(one, topology)))
-    if len(one.alternatives) > 1 and not one.asks.ranks:
+    if len(one.alternatives) > 1 and not one.asks.ranks and (topology.moe.experts or one.model):
         return _side_by_side(one, topology, marks)
     opening = [text for text in leads.openings(one, topology) if text]
     if not opening:
@@ -77,6 +77,8 @@ def _steps(one: Understood, topology: Topology, cites: Cites) -> str:
 
 
 def _findings(one: Understood, topology: Topology) -> list[Finding]:
+    if one.asks.kinds & {"find_ep", "find_tp"}:
+        return []  # they would be about a layout that was only tried
     hidden = set() if one.intent != "compute" else _SPOKEN_CODES
     if "kv" not in one.asks.kinds:
         hidden = hidden | {"kv_heads_replicated"}

@@ -30,6 +30,12 @@ _BESIDE = 1.15  # of a note put beside computed numbers: it has to speak of the 
 _ROOM = 1_700  # characters of a computed answer with its rule
 _ALIKE = 1.3  # what being asked in the note's own words is worth
 _COMMON = {"the", "a", "is", "of", "to", "in", "and", "on", "i", "it", "vllm", "with", "for"}
+_WHAT = re.compile(
+    r"^\s*what(?:'s| is| are| does)?\s+(?P<term>ep|tp|pp|dp|pcp|dcp|eplb|dbo)\b(?!\W*(?:rank|size|group|coordinator))"
+    r"|(?<![a-z])(?P<name>ep|tp|pp|dp|pcp|dcp|eplb|dbo)\s*(?:到底|究竟)?(?:是什么|是啥|是干|干嘛|什么意思|啥意思|有什么用|有啥用)",
+    re.IGNORECASE,
+)
+_DEFINES = 0.8  # what being the note on a term is worth to a question for just that term
 _NEAR = 0.65
 _CLOSE = 0.80  # of the best note's score: then a second note is likely wanted too
 _TERM = 0.9  # what a long, rare term found in the question is worth, beside retrieval scores of about 1
@@ -122,18 +128,21 @@ def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cit
 
 
 _FAITH = (1.07, 0.21)  # below both a note was found by single words only: right half of the time at best
+_PASTED = re.compile(r"\b[A-Z]\w*(?:Error|Exception)\s*:")
 _RARE = 0.02  # share of chunks; a commoner word is no subject of its own
 _SUPPORTS = re.compile(
-    r"\bsupports?\b|\bsupported\b|\bdoes vllm\b|\bcan vllm\b|\bis there\b|\bwork(?:s|ing)? (?:on|with)\b|\brun(?:s|ning)? on\b|支持|能不能在|能在|有没有|能用",
+    r"\bsupports?\b|\bsupported\b|\bdoes vllm\b|\bcan vllm\b|\bwork(?:s|ing)? (?:on|with)\b|\brun(?:s|ning)? on\b|支持|能不能在|能在|能用",
     re.IGNORECASE,
 )
 _NOUN = re.compile(r"(?<![-\w./])[A-Za-z][A-Za-z0-9]{2,}(?![\w/]|\.\w)")
 
 
-def doubtful(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], rarity: Callable[[str], float]) -> list[str] | None:
+def doubtful(
+    one: Understood, notes: Sequence[tuple[float, ResolvedNote]], rarity: Callable[[str], float], *, raised: bool = True
+) -> list[str] | None:
     """Say why the best note may not be the answer: the words of the question it does not know; None where it fits.
 
-    An empty list is doubt without a word to blame.
+    An empty list is doubt without a word to blame. `raised`: a pasted message stands in the code of this release.
     """
     if not notes:
         return []
@@ -146,6 +155,8 @@ def doubtful(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], rarit
         ]
         if unknown and notes[0][0] < _SURE:
             return unknown
+    if one.intent == "troubleshoot" and _PASTED.search(one.text) and not raised and notes[0][0] < _SURE:
+        return []
     weak = notes[0][0] < _FAITH[0] and likeness < _FAITH[1]
     return [] if weak and one.intent not in {"pasted_code", "where"} and not one.follows else None
 
@@ -244,8 +255,8 @@ def unsure_text(one: Understood, version: str, unknown: Sequence[str] = ()) -> s
     about = ", ".join(f"`{word}`" for word in unknown[:3])
     return say(
         one.language,
-        f"I found nothing in vLLM {version}'s docs, code or the threads I hold that answers this{' about ' + about if about else ''}. The nearest places:",
-        f"在 vLLM {version} 的文档、源码和我收录的讨论里没有找到{'关于 ' + about + ' ' if about else ''}能回答这个问题的内容。最接近的地方：",
+        f"I found nothing in vLLM {version}'s docs, code or the threads I hold that answers this{', and nothing of mine speaks of ' + about if about else ''}. The nearest places:",
+        f"在 vLLM {version} 的文档、源码和我收录的讨论里没有找到能回答这个问题的内容{'，我的说明里也没有提到 ' + about if about else ''}。最接近的地方：",
     )
 
 

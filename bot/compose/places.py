@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from bot.compose.words import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.citations import Cites
     from bot.understand import Understood
     from knowledge.index.corpus import SqliteCorpus
@@ -70,6 +72,21 @@ def symbol_text(one: Understood, corpus: SqliteCorpus, cites: Cites) -> str:
             )
         )
     return "\n".join(lines[:2])
+
+
+def likely_text(one: Understood, chunks: Sequence[Chunk], cites: Cites) -> str:
+    """Name the two likeliest definitions for something described in words."""
+    named = [chunk for chunk in chunks if re.fullmatch(r"[A-Za-z_][\w.]*", chunk.heading) and not chunk.path.startswith("tests/")]
+    lines = [
+        f"`{chunk.heading}`, `{chunk.path}` L{chunk.start_line}–L{chunk.end_line} {cites.chunk(chunk)}" for chunk in named[:2]
+    ]
+    if not lines:
+        return ""
+    return (
+        say(one.language, "Most likely ", "最可能是 ")
+        + say(one.language, ", else ", "，其次 ").join(lines)
+        + say(one.language, ".", "。")
+    )
 
 
 def recognised(text: str, corpus: SqliteCorpus) -> Chunk | None:

@@ -132,6 +132,9 @@ def _by_default(one: Understood, here: Stated) -> Asks:
     """Say what a layout that comes without a question, or a launch, is likely wanted for."""
     if one.intent not in {"rule", "configure"} and not one.launched:
         return one.asks
+    sizes = [name for name in ("tp", "pp", "dp", "pcp", "ep", "experts", "layers", "gpus") if getattr(here, name)]
+    if not one.launched and (len(sizes) < 2 or _FORMULA.search(one.text)):  # noqa: PLR2004 - one size is no layout
+        return one.asks
     if not one.launched and (_ASKS_WHY.search(one.text) or _has_other_words(one.text)):
         return one.asks
     kinds = {"experts"} if here.experts or (one.model and one.model.experts) else set()
@@ -142,6 +145,7 @@ def _by_default(one: Understood, here: Stated) -> Asks:
     return replace(one.asks, kinds=frozenset(kinds)) if here.sized() or here.gpus else one.asks
 
 
+_FORMULA = re.compile(r"(?:tp|dp|pp|ep|pcp)(?:_size)?\s*[*×x=]\s*(?:tp|dp|pp|ep|pcp)(?![a-z])", re.IGNORECASE)
 _LAYOUT_WORDS = re.compile(
     r"(?<![a-z])(?:tp|pp|dp|ep|pcp|dcp|eplb|moe|on|off|with|and|of|the|a|an|in|for|is|are|at|to|i|we|have|has|enabled?|disabled?|turned|switched|using|use"
     r"|tensor|pipeline|data|expert|prefill|decode|context|parallel(?:ism)?|size|experts?|layers?|routed|redundant|gpus?|cards?|nodes?|ranks?|each|per|how|what|which|does|do|get|gets"

@@ -39,7 +39,7 @@ _TRAIN = re.compile(
 )
 _DOMAIN = re.compile(
     r"vllm|parallel|并行|(?<![a-z])(?:tp|pp|dp|ep|dcp|pcp|moe|eplb|dbo|nccl|ray|gpus?|kv|rank|ranks|nvlink|mla|gqa|lb|vram|pd|rdma|ibgda|nvshmem|efa)(?![a-z])|expert|专家|(?:张|块|多|单|显|\d)卡"
-    r"|显存|节点|node|all2all|all-?reduce|all-?gather|deepep|headless|shard|pipeline|tensor|layer|层|shm|cuda|world[_ ]size|分片|切分|负载均衡|load balanc"
+    r"|显存|显卡|(?<![a-z])(?:[ahbv]\d{2,3}|l40s?|mi\d{3}x?)(?![a-z\d])|节点|node|all2all|all-?reduce|all-?gather|deepep|headless|shard|pipeline|tensor|layer|层|shm|cuda|world[_ ]size|分片|切分|负载均衡|load balanc"
     r"|api[- ]server|quantiz|量化|模型|多机|通信|卡住|hang|timeout|timed out|cudagraph|attention|注意力|--[a-z]|[a-z]+_[a-z]+|placement|放置|coordinator|engine|executor|torchrun|elastic|ulimit|worker",
     _I,
 )
@@ -61,7 +61,7 @@ _CONFIG = re.compile(
     _I,
 )
 _COMPARE = re.compile(
-    r"\bvs\.?\b|versus|difference between|better|faster|which (?:is|one)|\bor\b.{0,20}\?|区别|差别|哪个(?:好|快|更)|选\s*\w+\s*还是|还是.{0,10}(?:好|[?？])|对比|优劣",
+    r"\bvs\.?\b|versus|difference between|better|faster|which (?:is|one)|\bor\b.{0,20}\?|区别|差别|哪个(?:好|快|更)|选\s*\w+\s*还是|还是.{0,24}(?:好|[?？])|对比|优劣",
     _I,
 )
 _RELEASE = re.compile(
@@ -70,6 +70,10 @@ _RELEASE = re.compile(
 )
 _GREETING = re.compile(
     r"^\s*(?:hi|hello|hey|good (?:morning|evening)|你好|您好|嗨|在吗|早上好)[\s!！。,.~]*(?:there|bot|shardwise)?[\s!！。,.~]*$",
+    _I,
+)
+_CHORE = re.compile(
+    r"(?:write|compose|tell|make|sing|draw)\b.{0,16}\b(?:poems?|stor(?:y|ies)|jokes?|songs?|essays?|haikus?|pictures?)|写.{0,6}(?:诗|故事|笑话|作文|情书)|讲.{0,4}(?:笑话|故事)|\btranslate\b|翻译",
     _I,
 )
 _THANKS = re.compile(
@@ -105,6 +109,8 @@ def _other_subject(text: str) -> Intent | None:
         return "price"
     if _TRAIN.search(text) and not re.search(r"rollout|推理|serv|inference|load|部署", text, _I):
         return "training"
+    if _CHORE.search(text):
+        return "offtopic"
     return None if _DOMAIN.search(text) or _TRACE.search(text) else "offtopic"
 
 

@@ -67,9 +67,8 @@ _ENGLISH = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "si
 _NUMBER = r"(\d{1,5}|[一单两双二三四五六八十]|one|two|three|four|six|eight|sixteen|single)"
 
 
-_SHARED_BY = (  # "over 24 ranks": those that share the experts
-    r"(?:over|on|across|with|between|for|,|，|、)\s*(\d{1,4})\s*(?:个\s*)?ranks?(?![\s\d]*\d)(?=.*(?:expert|专家))"
-    r"|(?!)"
+_SHARED_BY = (
+    r"(?:over|on|across|with|between|for|,|，|、)\s*(\d{1,4})\s*(?:个\s*)?ranks?(?![\s\d]*\d)"  # those that share the experts
 )
 
 

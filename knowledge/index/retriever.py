@@ -107,8 +107,9 @@ class HybridRetriever:
         return self._open(version).corpus
 
     def share(self, word: str, version: str) -> float:
-        """Return how common a word is in a release: the share of its chunks that hold it."""
-        return self._open(version).lexical.share(words(word))
+        """Return how common a word is in a release: the share of its chunks that hold it; 1 for a filler."""
+        known = words(word)
+        return self._open(version).lexical.share(known) if known else 1.0
 
     def search(
         self, query: str, *, version: str, limit: int = 10, kinds: Sequence[Kind] = (), history: Sequence[Turn] = ()
