@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from knowledge.notes.resolve import Documents
     from knowledge.ports import Corpus
 
 _CJK = re.compile(r"[\u4e00-\u9fff]")
@@ -30,20 +31,25 @@ _DECLINED = ("offtopic",)  # categories where the right thing is not to answer, 
 
 
 class Place(BaseModel):
-    """Where a fact stands in the release: a line that holds `anchor`, or one of `lines`, or the whole file."""
+    """Where a fact stands, in the case's release or in `version`: a line that holds `anchor`, or one of `lines`, or the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
     anchor: str = ""
     lines: tuple[int, ...] = ()
+    version: str = ""
 
     def at(self, corpus: Corpus | None) -> tuple[int, ...]:
         """Return the lines of the fact in a release; without a corpus, those that the case names."""
-        if self.lines or corpus is None or not self.anchor:
+        if self.lines or not self.anchor or corpus is None or not self.within(corpus.release):
             return self.lines
         document = corpus.document(self.path)
         text = document.text if document else ""
         return tuple(number for number, line in enumerate(text.split("\n"), start=1) if self.anchor in line)
+
+    def within(self, release: str) -> bool:
+        """Whether this place is one of that release."""
+        return self.version in ("", release)
 
 
 class Said(BaseModel):
@@ -135,7 +141,7 @@ def problems(case: Case, corpus: Corpus | None) -> Iterator[str]:
     if case.expect:
         yield from _other_topology(case)
     if corpus is not None:
-        yield from _missing_places(case, corpus)
+        yield from missing_places(case, corpus)
 
 
 def _failing_reference(case: Case) -> Iterator[str]:
@@ -175,11 +181,12 @@ def at(tree: Any, path: str) -> Any:
     return tree
 
 
-def _missing_places(case: Case, corpus: Corpus) -> Iterator[str]:
-    for place in case.gold:
+def missing_places(case: Case, corpus: Documents) -> Iterator[str]:
+    """Say which of a case's places the release does not have."""
+    for place in (one for one in case.gold if one.within(corpus.release)):
         document = corpus.document(place.path)
         if document is None:
-            yield f"{place.path} is not in the index of vLLM {corpus.release}"
+            yield f"{place.path} is not in vLLM {corpus.release} as it is indexed"
         elif place.anchor and place.anchor not in document.text:
             yield f"{place.path} does not hold {place.anchor!r} in vLLM {corpus.release}"
         elif place.lines and max(place.lines) > document.text.count("\n") + 1:

@@ -20,7 +20,7 @@ Gold = list[tuple[str, tuple[int, ...]]]
 
 def gold_of(case: Case, corpus: Corpus) -> Gold:
     """Return a case's places as path and lines; a place without a line of its own stands for its file."""
-    return [(place.path, place.at(corpus)) for place in case.gold]
+    return [(place.path, place.at(corpus)) for place in case.gold if place.within(corpus.release)]
 
 
 def ranks(hits: Sequence[Hit], gold: Gold) -> list[int | None]:

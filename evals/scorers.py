@@ -111,7 +111,7 @@ def citation_place(case: Case, answer: Answer, corpus: Corpus | None) -> Score:
 def _reaches(citation: Citation, place: Place, corpus: Corpus | None) -> bool:
     lines = place.at(corpus)
     near = any(citation.start_line - _NEAR <= line <= citation.end_line + _NEAR for line in lines)
-    return citation.path == place.path and (near or not lines)
+    return citation.path == place.path and place.within(citation.version) and (near or not lines)
 
 
 def citation_quote(answer: Answer, corpus: Corpus | None) -> Score:

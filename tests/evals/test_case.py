@@ -74,7 +74,7 @@ def test_unsound_case_is_told_why(over: dict[str, object], said: str) -> None:
     ("place", "said"),
     [
         (Place(path=_UTILS, anchor="def get_pp_indices"), ""),
-        (Place(path="vllm/nowhere.py"), "vllm/nowhere.py is not in the index of vLLM 0.33.0"),
+        (Place(path="vllm/nowhere.py"), "vllm/nowhere.py is not in vLLM 0.33.0 as it is indexed"),
         (Place(path=_UTILS, anchor="def nowhere"), "does not hold 'def nowhere' in vLLM 0.33.0"),
         (Place(path=_UTILS, lines=(4000,)), "has no line 4000"),
     ],

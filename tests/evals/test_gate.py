@@ -113,10 +113,16 @@ async def test_chinese_answered_in_english(small: Settings, cases: list[Case], l
     assert "all language" in found
 
 
-async def test_abstention_switched_off(small: Settings, cases: list[Case], least: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_abstention_switched_off(small: Settings, cases: list[Case], least: Any) -> None:
     """Answering everything closes the gate on `abstention`."""
-    monkeypatch.setattr("bot.engine.declined", lambda _: None)
-    assert "offtopic abstention" in await _fallen(small, cases, least)
+
+    def insistent(answer: Answer) -> Answer:
+        return dataclasses.replace(answer, status="answered")
+
+    def change(one: World) -> World:
+        return dataclasses.replace(one, door=lambda case: _Changed(one.door(case), answered=insistent))
+
+    assert "offtopic abstention" in await _fallen(small, cases, least, change)
 
 
 async def test_crash_closes_the_gate(small: Settings, cases: list[Case]) -> None:

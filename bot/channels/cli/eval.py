@@ -118,6 +118,25 @@ def drafts(write: Path | None) -> None:
 
 
 @command.command()
+@click.option("--vllm", default="", help="The release; empty takes the newest of the package index.")
+@click.option("--layouts", default=1000, show_default=True, help="How many layouts are compared.")
+def nightly(vllm: str, layouts: int) -> None:
+    """Hold the rules, the notes and the cited places against a release; prints an issue and exits 1 if one broke."""
+    from bot.channels.cli._common import load_settings
+    from evals import suites
+    from evals.nightly import Tree, broken
+    from ingest.archive import members
+    from ingest.sources.vllm_release import VllmRelease
+
+    archive = VllmRelease(vllm or None, load_settings().cache).archive()
+    texts = members(archive.path, lambda name: name.startswith(("vllm/", "docs/", "examples/")) and name.endswith((".py", ".md")))
+    files = {name: content.decode("utf-8", errors="replace") for name, content in texts}
+    found = broken(Tree(archive.version, files), suites.load("all"), layouts)
+    click.echo(found.issue() if found else f"vLLM {found.release}: rules, notes and places hold.")
+    sys.exit(bool(found))
+
+
+@command.command()
 @click.option("--out", type=_FILE, default=Path("evals/RESULTS.md"), show_default=True, help="Where the page goes.")
 def results(out: Path) -> None:
     """Write the page of results: the engine and the baselines on our own cases, and the retrieval ablation."""
