@@ -64,6 +64,11 @@ ANCHORS = {
     "eplb_on_one_rank": Anchor("ParallelConfig", _PARALLEL, "EPLB requires tensor"),
     "redundant_without_eplb": Anchor("ParallelConfig", _PARALLEL, "num_redundant_experts != 0"),
     "eplb_uneven": Anchor("FusedMoE", _LAYER, "EPLB currently only supports even distribution"),
+    "eplb_format": Anchor(
+        "RoutedExperts",
+        (f"{_FUSED}/routed_experts.py", *_LAYER, "vllm/model_executor/layers/quantization/awq_marlin.py"),
+        ("EPLB is not supported {self.quant_method", "EPLB not supported for `AWQMoEMethod`"),
+    ),
     "dcp_size": Anchor("ParallelConfig", ("vllm/config/parallel.py", "vllm/engine/arg_utils.py"), "must be divisible by"),
     "dcp_with_pcp": Anchor("ParallelConfig", _PARALLEL, "dcp not in (1, pcp, tp * pcp)"),
     "pcp_refused": Anchor("ParallelConfig", _PARALLEL, "Prefill context parallelism is not fully supported"),

@@ -27,15 +27,15 @@ _MOST_EXPERTS = 65_536
 _MOST_LAYERS = 4_096
 
 
-def compute(layout: Layout) -> Topology:
-    """Say what vLLM does with a layout in a given release.
+def compute(layout: Layout, model: Model | None = None) -> Topology:
+    """Say what vLLM does with a layout in a given release; a model's facts may be given where it has no known name.
 
     Raises:
         BadInputError: a size is no positive whole number, or the numbers contradict each other; what vLLM itself would
             refuse is a finding, not an error.
     """
     _check(layout)
-    model = _model(layout)
+    model = model or _model(layout)
     layout = _filled(layout, model)
     release = layout.vllm or releases.newest()
     return _compute(replace(layout, vllm=release), model)
@@ -144,7 +144,7 @@ def _held(layout: Layout, rules: Rules) -> tuple[tuple[int, ...], ...]:
 def _ranks(layout: Layout, rules: Rules, moe: Moe) -> tuple[Rank, ...]:
     held = _held(layout, rules) if moe.use_ep and layout.experts else ()
     whole = tuple(range(layout.experts)) if layout.experts else None
-    stages = layer_ranges(layout.layers, layout.pp, layout.layer_partition) if layout.layers else None
+    stages = _stages(layout)
     places = coordinates(layout.dp, layout.pp, layout.pcp, layout.tp) * layout.external_dp
     seats = _seats(layout.gpus_per_node, len(places))
     ranks = []
@@ -166,6 +166,15 @@ def _ranks(layout: Layout, rules: Rules, moe: Moe) -> tuple[Rank, ...]:
             )
         )
     return tuple(ranks)
+
+
+def _stages(layout: Layout) -> tuple[tuple[int, int], ...] | None:
+    """Return the layers of each stage; None where they are unknown or the partition given does not fit them."""
+    parts = layout.layer_partition
+    layers = sum(parts) if parts and layout.layers is None else layout.layers
+    if not layers or (parts and (len(parts) != layout.pp or sum(parts) != layers)):
+        return None
+    return layer_ranges(layers, layout.pp, parts)
 
 
 @lru_cache(maxsize=256)

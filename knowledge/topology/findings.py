@@ -29,6 +29,7 @@ def findings(topology: Topology, rules: Rules, model: Model | None) -> tuple[Fin
         *_release(layout, topology.vllm, rules),
         *_expert_flag(layout),
         *_eplb(layout, rules),
+        *_eplb_format(layout, rules, model),
         *_elastic(layout),
         *_placement(layout, rules),
         *_backend(layout, rules),
@@ -140,6 +141,19 @@ def _eplb(layout: Layout, rules: Rules) -> Iterator[Finding]:
         )
     if layout.experts and placing.eplb_refused(layout):
         yield _uneven(layout, layout.experts)
+
+
+def _eplb_format(layout: Layout, rules: Rules, model: Model | None) -> Iterator[Finding]:
+    form = layout.quantization or (model.dtype if model else None)
+    if layout.enable_eplb and rules.eplb and form in rules.eplb_refuses:
+        yield _one(
+            layout,
+            "CRASH",
+            "eplb_format",
+            "eplb_format",
+            f"EPLB is not supported for {form} weights in this release; leave out --enable-eplb.",
+            f"这个版本的 EPLB 不支持 {form} 权重；去掉 --enable-eplb。",
+        )
 
 
 def _uneven(layout: Layout, experts: int) -> Finding:
@@ -471,7 +485,19 @@ def _cut_block(layout: Layout, rules: Rules, hidden: int, sizes: tuple[int, int,
 
 
 def _stages(layout: Layout) -> Iterator[Finding]:
-    if layout.layers is not None and layout.layers < layout.pp:
+    parts = layout.layer_partition
+    if parts is not None and (len(parts) != layout.pp or layout.layers not in (None, sum(parts))):
+        yield _one(
+            layout,
+            "CRASH",
+            "layer_partition_does_not_fit",
+            "layers",
+            f"VLLM_PP_LAYER_PARTITION={','.join(map(str, parts))} has {len(parts)} parts and {sum(parts)} layers, not "
+            f"{layout.pp} and {layout.layers or 'the layers of the model'}.",
+            f"VLLM_PP_LAYER_PARTITION={','.join(map(str, parts))} 有 {len(parts)} 段、共 {sum(parts)} 层，与 pp={layout.pp}、"
+            f"模型层数 {layout.layers or '未知'} 不符。",
+        )
+    elif layout.layers is not None and layout.layers < layout.pp:
         yield _one(
             layout,
             "SILENT",

@@ -35,6 +35,7 @@ class Rules:
     eplb_counts_pcp: bool  # ... counting PCP among the ranks
     pcp_refused: Literal["no", "always", "no backend", "not MLA, with dp", "not MLA"]  # ParallelConfig, attention backends
     gqa_dcp: Literal["no backend", "limited by KV heads"]  # attention backends, verify_with_parallel_config
+    eplb_refuses: tuple[str, ...]  # weight formats whose MoE method has no EPLB (supports_eplb)
     elastic_ep: bool  # --enable-elastic-ep exists
     backends_removed: tuple[str, ...]  # all2all backends that turn into allgather_reducescatter
     dense_dp_apart: bool  # a dense model's DP engines are processes apart, each of its own world
@@ -57,6 +58,7 @@ _FIRST = Rules(
     eplb_counts_pcp=False,
     pcp_refused="no",
     gqa_dcp="no backend",
+    eplb_refuses=("awq", "gptq", "mxfp4"),
     elastic_ep=False,
     backends_removed=(),
     dense_dp_apart=False,
@@ -76,7 +78,7 @@ CHANGES: tuple[tuple[str, dict[str, object]], ...] = (
     ("0.13.0", {"pcp_refused": "no backend"}),
     ("0.17.1", {"ep_group_for_dense": False, "elastic_ep": True, "dense_dp_apart": True, "backends_removed": ("pplx",)}),
     ("0.20.0", {"round_robin": "and routing tables", "backends_removed": ("pplx", "naive"), "memory_share": 0.92}),
-    ("0.25.1", {"all2all_kernels": "dp or sequence parallel"}),
+    ("0.25.1", {"all2all_kernels": "dp or sequence parallel", "eplb_refuses": ("awq", "gptq")}),
     (
         "0.28.0",
         {

@@ -22,6 +22,7 @@ _LAYOUTS = st.builds(
     pp=_SIZE,
     dp=_SIZE,
     pcp=st.sampled_from([1, 2]),
+    external_dp=st.sampled_from([1, 2]),
     enable_expert_parallel=st.booleans(),
     experts=st.integers(1, 300),
     layers=st.integers(1, 100),
@@ -208,3 +209,8 @@ def test_without_nodes_nothing_is_said_of_them() -> None:
     result = compute(Layout(tp=2))
     assert result.groups_across_nodes() is None
     assert result.to_dict()["groups_across_nodes"] is None
+
+
+def test_a_partition_alone_says_the_layers() -> None:
+    """VLLM_PP_LAYER_PARTITION fixes the stages even where the model is not known."""
+    assert [rank.layers for rank in compute(Layout(pp=2, layer_partition=(4, 2))).ranks] == [(0, 4), (4, 6)]

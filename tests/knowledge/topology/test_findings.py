@@ -49,6 +49,13 @@ def _found(layout: Layout) -> dict[str, str]:
         ),
         (Layout(dp=2, enable_expert_parallel=True, experts=8, all2all_backend="pplx"), "backend_removed", "SILENT"),
         (Layout(dp=2, experts=0), "dense_replicas_apart", "NOTE"),
+        (Layout(pp=2, layers=6, layer_partition=(4, 4)), "layer_partition_does_not_fit", "CRASH"),
+        (Layout(pp=3, layer_partition=(4, 4)), "layer_partition_does_not_fit", "CRASH"),
+        (
+            Layout(dp=2, enable_expert_parallel=True, enable_eplb=True, experts=8, quantization="awq"),
+            "eplb_format",
+            "CRASH",
+        ),
         (Layout(tp=8, model=_DEEPSEEK, gpu_memory_gb=80), "weights_exceed_memory", "OOM"),
         (Layout(tp=2, vllm="99.0.0"), "release_unchecked", "NOTE"),
     ],
