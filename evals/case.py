@@ -31,7 +31,10 @@ _DECLINED = ("offtopic",)  # categories where the right thing is not to answer, 
 
 
 class Place(BaseModel):
-    """Where a fact stands, in the case's release or in `version`: a line that holds `anchor`, or one of `lines`, or the file."""
+    """Where a fact stands, in the case's release or in `version`: a line that holds `anchor`, or one of `lines`, or the file.
+
+    An anchor that begins with `def` stands for the whole function.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
@@ -44,12 +47,25 @@ class Place(BaseModel):
         if self.lines or not self.anchor or corpus is None or not self.within(corpus.release):
             return self.lines
         document = corpus.document(self.path)
-        text = document.text if document else ""
-        return tuple(number for number, line in enumerate(text.split("\n"), start=1) if self.anchor in line)
+        lines = document.text.split("\n") if document else []
+        found = [place for place, line in enumerate(lines) if self.anchor in line]
+        if self.anchor.startswith("def "):
+            found = [within for place in found for within in range(place, _end_of_function(lines, place))]
+        return tuple(place + 1 for place in found)
 
     def within(self, release: str) -> bool:
         """Whether this place is one of that release."""
         return self.version in ("", release)
+
+
+def _end_of_function(lines: list[str], start: int) -> int:
+    """Return the place after a function's last line, told by its indentation."""
+    depth = len(lines[start]) - len(lines[start].lstrip())
+    for place, line in enumerate(lines[start + 1 :], start + 1):
+        bare = line.lstrip()
+        if bare and len(line) - len(bare) <= depth and not bare.startswith(")"):
+            return place
+    return len(lines)
 
 
 class Said(BaseModel):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from evals.case import read_cases
 from knowledge.errors import BadInputError
+from knowledge.topology.releases import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,9 @@ def of(cases: Sequence[Case], door: str) -> list[Case]:
 
 
 def _draw(cases: list[Case]) -> list[Case]:
-    """Take the conversation, and about the same number from each category and language, with a fixed seed."""
+    """Take the conversation and an even draw of the categories and languages, of one release: a first index is enough."""
+    newest = max((case.vllm_version for case in cases if case.vllm_version), key=parse)
+    cases = [case for case in cases if case.vllm_version in ("", newest)]
     groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.category, case.lang].append(case)

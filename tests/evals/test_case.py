@@ -86,6 +86,16 @@ def test_places_must_exist(small: Settings, place: Place, said: str) -> None:
     assert (found == []) if not said else said in found[0]
 
 
+def test_a_function_is_a_place_as_a_whole(small: Settings) -> None:
+    """An anchor `def name` stands for the lines of that function, any other for the lines that hold it."""
+    corpus = open_retriever(small).corpus("0.33.0")
+    text = corpus.document(_UTILS).text.split("\n")  # type: ignore[union-attr]
+    lines = Place(path=_UTILS, anchor="def get_pp_indices").at(corpus)
+    assert text[lines[0] - 1].startswith("def get_pp_indices")
+    assert any("return sum" in text[line - 1] for line in lines)
+    assert len(Place(path=_UTILS, anchor="return sum").at(corpus)) == 1
+
+
 def test_duplicates_are_found() -> None:
     """An id, or a question in the same conversation, may occur once."""
     other = _sound(id="two", question="Which?")

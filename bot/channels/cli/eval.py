@@ -72,11 +72,12 @@ def command(
     from evals.case import read_cases
     from evals.run import read_journal
 
-    settings = _settings(model, vllm)
+    settings = _settings(model)
+    cases = read_cases(case_file) if case_file else suites.load("all" if suite == "retrieval" else suite)
+    _index(settings, cases, vllm)
     if suite == "retrieval":
-        click.echo(_ablation(settings, read_cases(case_file) if case_file else suites.load("all")))
+        click.echo(_ablation(settings, cases))
         return
-    cases = read_cases(case_file) if case_file else suites.load(suite)
     if check:
         _check(settings, cases)
         return
@@ -140,24 +141,36 @@ def nightly(vllm: str, layouts: int) -> None:
 @click.option("--out", type=_FILE, default=Path("evals/RESULTS.md"), show_default=True, help="Where the page goes.")
 def results(out: Path) -> None:
     """Write the page of results: the engine and the baselines on our own cases, and the retrieval ablation."""
-    from evals import report, suites
+    from evals import baselines, report, suites
+    from knowledge.errors import ModelUnavailableError
 
-    settings = _settings("", "")
+    settings = _settings("")
     cases = suites.load("all")
-    runs = {name: _run(settings, suites.of(cases, name), name, None) for name in ("engine", "bm25", "stock", "runllm")}
+    _index(settings, cases, "")
+    runs: dict[str, list[Result]] = {}
+    for name in baselines.NAMES:
+        try:
+            runs[name] = _run(settings, suites.of(cases, name), name, None)
+        except ModelUnavailableError as error:
+            click.echo(f"{name} is left out: {error}", err=True)
     text = report.results_page(runs, report.about("shardwise eval results", runs["engine"]), _ablation(settings, cases))
     out.write_text(text, encoding="utf-8")
     click.echo(f"{out} is written.", err=True)
 
 
-def _settings(model: str, vllm: str) -> Settings:
-    from bot.channels.cli._common import indexed, load_settings
+def _settings(model: str) -> Settings:
+    from bot.channels.cli._common import load_settings
 
     settings = load_settings()
-    if model:
-        settings = settings.model_copy(update={"model": model})
-    indexed(settings, vllm or None)
-    return settings
+    return settings.model_copy(update={"model": model}) if model else settings
+
+
+def _index(settings: Settings, cases: Sequence[Case], vllm: str) -> None:
+    """See to it that every release the cases ask for is indexed."""
+    from bot.channels.cli._common import indexed
+
+    for release in [vllm] if vllm else sorted({case.vllm_version for case in cases}):
+        indexed(settings, release or None)
 
 
 def _run(
