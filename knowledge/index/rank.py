@@ -62,7 +62,7 @@ def varied(chunks: Sequence[tuple[Chunk, float]], limit: int) -> list[tuple[Chun
     seen: set[str] = set()
     threads = 0
     for chunk, score in chunks:
-        fingerprint = re.sub(r"\s+", "", chunk.text)[:400]
+        fingerprint = "".join(chunk.text[:2000].split())[:400]
         if fingerprint in seen:
             continue
         seen.add(fingerprint)
