@@ -100,7 +100,7 @@ def _table(one: Understood, topology: Topology) -> str:
         and topology.moe.use_ep
         and topology.moe.experts
     )
-    if not wanted or topology.total_ranks > _TABLE_RANKS or one.scaled:
+    if not wanted or topology.total_ranks > _TABLE_RANKS or one.scaled or not any(rank.experts for rank in topology.ranks):
         return ""
     head = say(
         one.language,

@@ -14,7 +14,7 @@ from knowledge.errors import BadInputError, ShardwiseError
 
 if TYPE_CHECKING:
     from bot.engine import Engine
-    from knowledge.types import Answer, Question
+    from knowledge.types import Answer, Citation, Question
 
 _NOT_ANSWERED = 3
 
@@ -25,7 +25,8 @@ _NOT_ANSWERED = 3
 @click.option("--lang", "language", type=click.Choice(["en", "zh"]), help="Answer in this language; the question's otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--jsonl", is_flag=True, help='Read {"id","question",…} lines, print one answer a line.')
-def command(question: str | None, version: str | None, language: Any, as_json: bool, jsonl: bool) -> None:
+@click.option("--open", "number", type=click.IntRange(1), help="Also open this source of the answer in the browser.")
+def command(question: str | None, version: str | None, language: Any, as_json: bool, jsonl: bool, number: int | None) -> None:
     """Answer QUESTION (or - for standard input) about how vLLM spreads a model over GPUs.
 
     \b
@@ -50,7 +51,9 @@ def command(question: str | None, version: str | None, language: Any, as_json: b
     if not text.strip():
         raise BadInputError('The question is empty; ask for example "how many experts per GPU with tp=2 dp=4 and EP?".')
     answer = asyncio.run(engine.answer(Question(text, version=version, language=language)))
-    emit(as_dict(answer)) if as_json else _print(answer)
+    emit(as_dict(answer)) if as_json else show(answer)
+    if number is not None:
+        _open(answer, number)
     if answer.status != "answered":
         sys.exit(_NOT_ANSWERED)
 
@@ -91,14 +94,32 @@ def as_dict(answer: Answer) -> dict[str, Any]:
     return dataclasses.asdict(answer)
 
 
-def _print(answer: Answer) -> None:
-    from bot.engine import with_sources
-
-    text = with_sources(answer)
+def show(answer: Answer) -> None:
+    """Print an answer with its numbered sources: laid out in a terminal, plain Markdown in a pipe."""
+    sources = "\n".join(f"[{one.number}] {_place(one)}" for one in answer.citations)
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown
+        from rich.text import Text
 
-        Console().print(Markdown(text))
+        console = Console()
+        console.print(Markdown(answer.text.replace("[", "\\[")))
+        if sources:
+            console.print(Text(f"\n{sources}", style="dim"))
     else:
-        click.echo(text)
+        click.echo(f"{answer.text}\n\n{sources}".rstrip())
+
+
+def _place(one: Citation) -> str:
+    if one.kind == "issue":
+        return one.url
+    lines = f"L{one.start_line}" if one.start_line == one.end_line else f"L{one.start_line}-L{one.end_line}"
+    return f"{one.path} {lines} (vLLM {one.version})"
+
+
+def _open(answer: Answer, number: int) -> None:
+    url = next((one.url for one in answer.citations if one.number == number), "")
+    if not url:
+        raise BadInputError(f"There is no source {number} to open; the answer has {len(answer.citations)}.")
+    click.echo(f"Opening {url}", err=True)
+    click.launch(url)
