@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 import uuid
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from sqlalchemy.exc import SQLAlchemyError
 
 from knowledge.errors import ShardwiseError
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from knowledge.settings import Settings
     from knowledge.types import Answer, Question
 
+_LOG = logging.getLogger(__name__)
 _AT_ONCE = 1  # answers being computed: they hold the interpreter, so more at once are slower for everybody (measured)
 _AT_ONCE_WITH_MODEL = 32  # these mostly wait for the model
 _GRACE_S = 20.0  # beyond the model's own time
@@ -49,6 +52,7 @@ class Metrics:
         self.answers = Counter("shardwise_answers", "Answers by status and language", labels, registry=self.registry)
         self.failures = Counter("shardwise_failures", "Questions that ended in an error", registry=self.registry)
         self.remembered = Counter("shardwise_remembered", "Answers given again without computing", registry=self.registry)
+        self.unkept = Counter("shardwise_unkept", "Answers the store did not take", registry=self.registry)
         self.verdicts = Counter("shardwise_verdicts", "Feedback by verdict", ["verdict"], registry=self.registry)
         self.waiting = Gauge("shardwise_waiting", "Questions being answered or waiting for it", registry=self.registry)
         self.seconds = Histogram("shardwise_answer_seconds", "Time to an answer", buckets=_BUCKETS, registry=self.registry)
@@ -74,12 +78,20 @@ class Answering:
             try:
                 async with asyncio.timeout(self._limit_s):
                     answer = await self._answer(question)
-                    await asyncio.to_thread(self._store.record, question, answer)
+                    await self._keep(question, answer)
             except TimeoutError as error:
                 raise LateError(f"No answer within {self._limit_s:g} seconds; try again.") from error
         self._metrics.answers.labels(answer.status, answer.language).inc()
         self._metrics.seconds.observe(time.perf_counter() - began)
         return answer
+
+    async def _keep(self, question: Question, answer: Answer) -> None:
+        """Keep an answer for feedback; a full disk costs the feedback, not the answer."""
+        try:
+            await asyncio.to_thread(self._store.record, question, answer)
+        except SQLAlchemyError as error:
+            self._metrics.unkept.inc()
+            _LOG.warning("answer %s was not kept: %s", answer.trace_id, type(error).__name__)
 
     async def _answer(self, question: Question) -> Answer:
         if self._given is not None and (known := self._given.get(question)) is not None:

@@ -111,7 +111,7 @@ class Guard:
             return client if _is_loopback(client) else None
         kind, _, given = headers.get("authorization", "").partition(" ")
         matches = [hmac.compare_digest(given.encode(), token.encode()) for token in self._tokens]
-        return f"token {matches.index(True)}" if kind.lower() == "bearer" and any(matches) else None
+        return f"token {matches.index(True)} {client}" if kind.lower() == "bearer" and any(matches) else None
 
 
 def problem(status: int, sentence: str, *, retry_after: int | None = None, bearer: bool = False) -> JSONResponse:

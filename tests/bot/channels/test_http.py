@@ -13,12 +13,16 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 import pytest
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
 
+from bot.channels.cli import cli
 from bot.channels.http.app import create_app
 from bot.engine import open_engine
-from knowledge.errors import IndexUnavailableError
+from bot.feedback import FeedbackStore
+from knowledge.errors import BadInputError, IndexUnavailableError
 from knowledge.index.retriever import open_retriever
 from knowledge.topology import Layout, compute
 from knowledge.types import Answer
@@ -345,6 +349,27 @@ async def test_an_error_inside_says_nothing_of_the_inside(small: Settings, tmp_p
         broken = await client.post("/v1/answers", json={"question": "x"})
     assert broken.status_code == 500
     assert "secret-value" not in broken.text
+
+
+async def test_a_store_that_fails_costs_no_answer(small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When an answer cannot be kept it is given all the same, and the loss is counted."""
+
+    def full(*_: object) -> None:
+        raise OperationalError("insert", {}, OSError("disk full"))
+
+    monkeypatch.setattr(FeedbackStore, "record", full)
+    async with _client(application(configured(small, tmp_path))) as client:
+        assert (await client.post("/v1/answers", json={"question": _QUESTION})).status_code == 200
+        assert "shardwise_unkept_total 1.0" in (await client.get("/metrics")).text
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "shardwise.example"])
+def test_a_public_address_needs_tokens(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`shardwise serve` refuses to be reachable from outside before a token is set, and says which variable."""
+    monkeypatch.setenv("SHARDWISE_HOME", str(tmp_path))
+    refused = CliRunner().invoke(cli, ["serve", "--host", host])
+    assert isinstance(refused.exception, BadInputError)
+    assert "SHARDWISE_HTTP_TOKENS" in str(refused.exception)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\x00 what is EP", "\u202e EP", "a" * 8000, "?" * 500, "[" * 3000])
