@@ -78,6 +78,8 @@ def _sections(document: Document, lines: list[str]) -> Iterator[_Section]:
     before = starts[0] - 1 if starts else len(lines)
     if before >= first:
         yield _Section(first, before, (document.title or document.path,), "", breaks)
+    if not headings:
+        return
     path: list[_Heading] = []
     used = {one.anchor for one in headings if one.anchor}
     for one, following in zip(headings, [*starts[1:], len(lines) + 1], strict=True):

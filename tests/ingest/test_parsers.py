@@ -65,6 +65,13 @@ def test_sections_by_heading_path() -> None:
     ]
 
 
+def test_a_page_without_headings_is_one_section() -> None:
+    """It is found by its path, and linked as a whole."""
+    made, chunks = _page("Only text.\n\nAnd more.\n")
+    _lines_are_exact(made, chunks)
+    assert [(one.heading, one.url) for one in chunks] == [(made.path, made.url)]
+
+
 def test_front_matter_is_no_heading() -> None:
     """What stands between two lines of dashes at the top belongs to the site, not to the page."""
     made, chunks = _page("---\ntitle: x\n---\n\n# Top\ntext\n")
