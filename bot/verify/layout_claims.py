@@ -315,12 +315,10 @@ def _row(row: dict[str, str], facts: Facts, line: str) -> Iterator[str]:
     width = max((len(part) for part in parts.values()), default=0)
     for at in range(width):
         stage, rank, ep = (_cell(parts.get(name), at) for name in ("stage", "rank", "ep"))
-        held = {
-            number for low, high in _RANGE.findall(_text(parts.get("experts"), at)) for number in range(int(low), int(high) + 1)
-        }
-        spans = tuple(sorted(runs(held)))
+        ranges = [(int(low), int(high)) for low, high in _RANGE.findall(_text(parts.get("experts"), at))]
+        spans = tuple(sorted(runs(number for low, high in ranges for number in range(low, high + 1))))
         fits = any(
-            (stage in (None, one[0])) and (rank in (None, one[1])) and (ep in (None, one[2])) and (not spans or spans == one[3])
+            (stage in (None, one[0])) and (rank in (None, one[1])) and (ep in (None, one[2])) and (not ranges or spans == one[3])
             for one in facts.rows
         )
         if not fits and "rank" in parts:
