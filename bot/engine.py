@@ -132,7 +132,9 @@ class Engine:
         if later := self._later(one, ranked, cites, version):
             lead.append(later)
         rarity = partial(self._retriever.share, version=version)
-        doubt = None if lead else noted.doubtful(one, ranked, rarity, raised=bool(cites.found))
+        doubt = noted.doubtful(one, ranked, rarity, raised=bool(cites.found))
+        if lead and doubt is not None:
+            return "\n\n".join([*lead, say(one.language, f"For vLLM {version}.", f"适用于 vLLM {version}。")]), "answered"
         if doubt:
             near = noted.noted_text(one, ranked[:1], cites, _BRIEF)
             return f"{self._unsure(one, cites, version, doubt)}\n\n{noted.hedge(one)}\n\n{near}", "unsure"
@@ -143,7 +145,8 @@ class Engine:
             if other := releases.compared(one, ranked[0][1], self._retriever, version):
                 lead.append(other)
             lead.append(say(one.language, f"For vLLM {version}.", f"适用于 vLLM {version}。"))
-            return "\n\n".join(lead), "answered" if doubt is None else "unsure"
+            pasted = doubt is not None and one.intent == "troubleshoot"
+            return "\n\n".join(lead), "unsure" if pasted else "answered"
         if lead:
             return "\n\n".join(lead), "answered"
         return self._unsure(one, cites, version), "unsure"

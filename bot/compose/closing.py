@@ -41,10 +41,24 @@ def other_release(one: Understood, topology: Topology, other: Topology) -> str:
     return say(one.language, f"vLLM {other.vllm} builds some groups differently.", f"vLLM {other.vllm} 的部分分组不同。")
 
 
+_NAMES = {
+    "experts": ("number of experts", "专家数"),
+    "layers": ("number of layers", "层数"),
+    "redundant": ("number of redundant experts", "冗余专家数"),
+    "gpus": ("number of GPUs", "卡数"),
+    "ep": ("EP size", " EP 大小"),
+}
+
+
 def assumptions(one: Understood, topology: Topology) -> str:
     """State what was taken for granted, and the release."""
     layout, said_en, said_zh = topology.layout, [], []
     for code, value in one.assumed:
+        if code.startswith("bare_"):
+            name = code.removeprefix("bare_")
+            said_en.append(f"{value} is the {_NAMES.get(name, (name, name))[0]}")
+            said_zh.append(f"{value} 指{_NAMES.get(name, (name, name))[1]}")
+            continue
         en, zh = {
             "dp_from_ep": (
                 f"EP={value} as dp={value}, tp=1 (only the product matters for the experts)",

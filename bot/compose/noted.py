@@ -54,6 +54,10 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
         if gained:
             scores[note.id] = scores.get(note.id, 0.25) + gained
     asked = _grams.__wrapped__(query)  # a question comes once, a note's texts every time: only those are kept
+    if defined := _WHAT.search(one.text):
+        head = f"{defined['term'] or defined['name']}-what".lower()
+        for name in (name for name in corpus.notes if name.startswith(head)):
+            scores[name] = scores.get(name, 1.0) + _DEFINES
     for name in scores:
         if name in corpus.notes:
             scores[name] += _ALIKE * _likeness(asked, corpus.notes[name]) ** 2

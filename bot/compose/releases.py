@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from knowledge.ports import Retriever
 
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", re.IGNORECASE)
-_SHORT = {  # colloquial names of features, and the flag that brings each
-    "dcp": "--decode-context-parallel-size",
-    "pcp": "--prefill-context-parallel-size",
-    "eplb": "--enable-eplb",
-    "dbo": "--enable-dbo",
-    "nnodes": "--nnodes",
-}
 _FEATURES = {
     "dcp|decode context parallel(?:ism)?": "--decode-context-parallel-size",
     "pcp|prefill context parallel(?:ism)?": "--prefill-context-parallel-size",
@@ -62,8 +55,8 @@ def named_flags(text: str) -> list[str]:
         flag = match[0]
         if flag.startswith("--"):
             found.append("--" + flag[2:].replace("_", "-"))
-        elif flag in _SHORT_FLAGS and (name := _SHORT.get(flag[1:].lower())):
-            found.append(name)
+        elif flag in _SHORT_FLAGS and (known := flag_history(flag)):
+            found.append(known.name)
     return list(dict.fromkeys(found))
 
 
@@ -71,7 +64,7 @@ def availability(one: Understood, corpus: SqliteCorpus, retriever: Retriever) ->
     """Say of each named flag that the release does not have it, when it came or went, and what to use; else nothing."""
     flags = named_flags(one.text)
     if one.releases or one.intent == "release":
-        flags += [flag for name, flag in _SHORT.items() if re.search(rf"(?<![a-z]){name}(?![a-z])", one.text, re.IGNORECASE)]
+        flags += _asked_flags(one.text)
     said = []
     for flag in dict.fromkeys(flags):
         first = _history(flag, retriever)[0]

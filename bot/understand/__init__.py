@@ -60,10 +60,13 @@ def understand(question: Question) -> Understood:
     releases = releases_in(text)
     declined = intent.decline(text)
     leans = followup.follows(text, question.history)
+    if declined == "offtopic" and releases:
+        declined = None
     if declined == "offtopic" and leans and intent.decline(followup.subject(question.history)) is None:
         declined = None
     launched = launches(text)
-    here = (followup.bare_number(text, question.history) if leans else None) or followup.layout_of(text)
+    bare = followup.bare_number(text, question.history) if leans else None
+    here = bare or followup.layout_of(text)
     earlier = followup.subject(question.history) if leans else ""
     model, guessed = _model(text, earlier)
     if launched and launched[0].model:
@@ -86,7 +89,11 @@ def understand(question: Question) -> Understood:
     )
     if declined:
         return base
-    return _with_layout(base, here, question)
+    read_whole = _with_layout(base, here, question)
+    if bare is not None:
+        taken = tuple((f"bare_{name}", value) for name in followup.VARIED if (value := getattr(bare, name)) is not None)
+        return replace(read_whole, assumed=(*read_whole.assumed, *taken))
+    return read_whole
 
 
 def _model(text: str, earlier: str) -> tuple[Model | None, bool]:
@@ -109,6 +116,8 @@ def _with_layout(base: Understood, here: Stated, question: Question) -> Understo
     asks = base.asks
     if base.follows and not asks and not _ASKS_WHY.search(base.text) and (here != Stated() or base.releases != ()):
         asks = followup.earlier_asks(question.history)
+    if base.follows and not asks and not _ASKS_WHY.search(base.text) and here.over(Stated()) != Stated():
+        asks = replace(asks, kinds=frozenset({"experts"} if base.stated.experts or (base.model and base.model.experts) else ()))
     asks = asks or _by_default(base, here)
     if any(launch.headless or launch.local is not None or launch.nodes for launch in base.launched):
         asks = replace(asks, kinds=(asks.kinds | {"launch", "experts"}) - {"node_dp"})

@@ -102,7 +102,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "find_tp",
-        r"(?:smallest|minimum|min|least|lowest|what|which|how many).{0,20}(?:tp|gpus?|cards?).{0,24}(?:fit|hold|load|need)|(?:最小|最少|至少).{0,10}(?:tp|卡)|tp.{0,6}(?:最小|最少|至少)|(?:多少|几)张?卡?.{0,6}(?:放得下|装得下)",
+        r"(?:smallest|minimum|min|least|lowest).{0,24}(?:tp|gpus?|cards?)|how many (?:gpus?|cards?).{0,30}(?:fit|hold|load)|(?:最小|最少|至少).{0,10}(?:tp|卡)|tp.{0,6}(?:最小|最少|至少)|(?:多少|几)张?卡?.{0,6}(?:放得下|装得下)",
     ),
     (
         "memory",

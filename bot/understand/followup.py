@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from knowledge.types import Turn
 
 _FOLLOWS = re.compile(
-    r"^\s*(?:那|那么|如果|换成|要是|还有|然后|为什么|为啥|再|呢|它|这|这个|and\b|what about|how about|what if|then|why|so\b|but\b|same|ok(?:ay)?[, ]|with\b|without\b|if\b|now\b|instead|does it|is it|can it|which of)"
+    r"^\s*(?:那|那么|如果|换成|改成|要是|还有|然后|为什么|为啥|再|呢|它|这|这个|and\b|what about|how about|what if|then|why|so\b|but\b|same|ok(?:ay)?[, ]|with\b|without\b|if\b|now\b|instead|does it|is it|can it|which of)"
     r"|呢[\s?？]*$|(?:instead|then|too)\s*\?*$",
     re.IGNORECASE,
 )
 _BARE = re.compile(
-    r"^\s*(?:and|then|what about|how about|what if|so|with|那么?|如果|换成|要是|改成)?\s*(?:it'?s|it is|是|有)?\s*(\d{1,5})\s*(?:个)?\s*(?:呢|then|instead)?\s*[?？。.]*\s*$",
+    r"^\s*(?:and|then|what about|how about|what if|so|with|那么?|如果|换成|要是|改成)?\s*(?:it'?s|it is|is|是|有|填|设成?|取|用|set(?: it)? to)?\s*(\d{1,5})\s*(?:个)?\s*(?:呢|then|instead)?\s*[?？。.]*\s*$",
     re.IGNORECASE,
 )
-_VARIED = ("tp", "pp", "dp", "pcp", "dcp", "ep", "experts", "layers", "redundant", "gpus")
+VARIED = ("tp", "pp", "dp", "pcp", "dcp", "ep", "experts", "layers", "redundant", "gpus")
 _FEW = 60  # characters: shorter questions in a conversation lean on what was said
 _LOOKED_AT = 8  # turns
 
@@ -65,10 +65,12 @@ def bare_number(text: str, history: Sequence[Turn]) -> Stated | None:
     if match is None or not said or not (value := int(match[1])):
         return None
     earlier = earlier_layout(history)
-    last = [name for name in _VARIED if getattr(read(said[-1]), name) is not None] if len(said) > 1 else []
-    names = last if len(last) == 1 else [name for name in _VARIED if getattr(earlier, name)]
+    last = [name for name in VARIED if getattr(read(said[-1]), name) is not None] if len(said) > 1 else []
+    names = last if len(last) == 1 else [name for name in VARIED if getattr(earlier, name)]
     if not names:
         return None
+    if re.search(r"填|设|set", text) and "redundant" in names:
+        return Stated(redundant=value)
     near = min(names, key=lambda name: abs(math.log(value / getattr(earlier, name))) if getattr(earlier, name) else math.inf)
     return replace(Stated(), **{near: value})  # type: ignore[arg-type]
 

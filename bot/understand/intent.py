@@ -53,7 +53,7 @@ _CODE = re.compile(
     re.MULTILINE,
 )
 _WHERE = re.compile(
-    r"where (?:in|does|is|are)|which (?:file|function|module|class|line)|哪个文件|哪个函数|在哪(?:里|儿|个)?(?:实现|定义|代码|打印|报)|源码.{0,4}(?:哪|位置)|哪一行",
+    r"where (?:in|does|is|are)|which (?:file|function|module|class|line|method)|point me (?:to|at)|show me where|哪个类|哪个方法|(?:类|函数|方法)是哪(?:一)?个|哪个文件|哪个函数|在哪(?:里|儿|个)?(?:实现|定义|代码|打印|报)|源码.{0,4}(?:哪|位置)|哪一行",
     _I,
 )
 _CONFIG = re.compile(

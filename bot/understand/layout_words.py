@@ -96,6 +96,10 @@ def sizes(text: str) -> dict[str, int]:
             found.setdefault(name, 1)
     if match := re.search(rf"{_LEFT}(\d{{1,4}})\s*个?\s*ep[- ]?ranks?", text, re.IGNORECASE):
         found.setdefault("ep", int(match[1]))
+    if match := re.search(
+        r"(?<![a-z])ep\s*(?:组|groups?)\s*(?:of|有|共|是|with)?\s*(\d{1,4})\s*个?\s*(?:ranks?|卡|gpus?)", text, re.IGNORECASE
+    ):
+        found.setdefault("ep", int(match[1]))
     if match := re.search(r"\[EP Rank \d+/(\d+)\]", text):
         found.setdefault("ep", int(match[1]))
     if not {"tp", "dp", "ep"} & set(found) and (match := _shared_by(text)):
