@@ -142,7 +142,7 @@ def cost(results: Sequence[Result]) -> str:
     """Say what the answers cost: tokens of a model where one reported them, and the length people must read."""
     length = statistics.median([len(result.text) for result in results] or [0])
     tokens = sum(result.tokens for result in results)
-    return f"Median answer {length:.0f} characters; " + (f"{tokens} model tokens." if tokens else "no model was called.")
+    return f"Median answer {length:.0f} characters; " + (f"{tokens} model tokens." if tokens else "no model tokens were counted.")
 
 
 def markdown(results: Sequence[Result], made: About, before: Sequence[Result] = (), judged: Sequence[Result] = ()) -> str:

@@ -76,7 +76,7 @@ async def test_broken_calculator(small: Settings, cases: list[Case], least: Any,
         found = await _fallen(small, cases, least)
     finally:
         calculator._compute.cache_clear()
-    assert "numeric numeric" in found
+    assert "all numeric" in found
 
 
 async def test_shuffled_retrieval(small: Settings, cases: list[Case], least: Any) -> None:
@@ -144,3 +144,11 @@ def test_thresholds_that_cannot_be_read(tmp_path: Path) -> None:
     wrong.write_text("correct = 'high'", encoding="utf-8")
     with pytest.raises(BadInputError, match=r"gate\.toml cannot be read as thresholds"):
         thresholds(wrong)
+
+
+def test_smoke_has_thresholds_of_its_own(tmp_path: Path) -> None:
+    """With few cases one wrong answer weighs more, so the smoke suite is asked for less; other suites are not."""
+    file = tmp_path / "gate.toml"
+    file.write_text("[all]\ncorrect = 0.9\nlanguage = 1\n[smoke]\ncorrect = 0.8\n", encoding="utf-8")
+    assert thresholds(file, "smoke") == {"all": {"correct": 0.8, "language": 1.0}}
+    assert thresholds(file, "all") == {"all": {"correct": 0.9, "language": 1.0}}

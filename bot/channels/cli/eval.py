@@ -94,7 +94,7 @@ def command(
         if as_json
         else report.markdown(results, about, before, judged)
     )
-    if gate and (names := list(gates.fallen(results, gates.thresholds(gates.FILE)))):
+    if gate and (names := list(gates.fallen(results, gates.thresholds(gates.FILE, suite)))):
         click.echo("The gate is closed:\n" + "\n".join(f"- {name}" for name in names), err=True)
         sys.exit(1)
 
