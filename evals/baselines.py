@@ -2,7 +2,7 @@
 
 `bm25` quotes the best passage of a plain lexical search. `stock` is the recipe of the tutorials: LangChain's recursive
 splitter, all-MiniLM-L6-v2 and Chroma, best passage quoted; it needs the extra `models`. `runllm` is what that assistant
-claimed in the conversation our project began with, in our words (`recorded.jsonl`).
+is on record for as wrong in the conversation our project began with, in our words (`recorded.jsonl`).
 """
 
 from __future__ import annotations
