@@ -169,7 +169,7 @@ def _index(settings: Settings, cases: Sequence[Case], vllm: str) -> None:
     """See to it that every release the cases ask for is indexed."""
     from bot.channels.cli._common import indexed
 
-    for release in [vllm] if vllm else sorted({case.vllm_version for case in cases}):
+    for release in [vllm] if vllm else sorted({case.vllm_version for case in cases}, reverse=True):  # none last: any serves
         indexed(settings, release or None)
 
 
