@@ -12,6 +12,7 @@ names the subject often enough.
 - tests only where they state a rule in numbers (pipeline partition, expert placement, group construction): the rest of them
   repeat flags so often that they crowd out the code they test. Examples only where they launch several ranks.
 - model files are left out: 300 of them call the same parallel layers, and each would answer for all the others.
+- whatever a note cites is in, wherever it lies: a note without its evidence is withheld.
 
 `_LEAST` was set by reading the files around it: below 3 mentions docs pages only name a flag in passing, below 10 modules only
 import a group. `all` takes every docs page and every module of `vllm/`.
@@ -20,6 +21,9 @@ import a group. `all` takes every docs page and every module of `vllm/`.
 from __future__ import annotations
 
 import re
+from functools import cache
+
+from knowledge.notes.loader import load_notes
 
 _FOLDERS = re.compile(
     r"""^(
@@ -58,7 +62,11 @@ _KINDS = (".md", ".py", ".rst")
 
 def may_be_read(path: str, scope: str = "all") -> bool:
     """Whether a file is of a kind that can be indexed at all; asked before a byte of it is read."""
-    if scope != "all" and (_OUT.search(path) or (path.startswith("tests/") and not _FOLDERS.match(path))):
+    if (
+        scope != "all"
+        and path not in _cited()
+        and (_OUT.search(path) or (path.startswith("tests/") and not _FOLDERS.match(path)))
+    ):
         return False
     return path.endswith(_KINDS) and path.split("/", 1)[0] in _LEAST and not path.endswith("__init__.py")
 
@@ -68,10 +76,16 @@ def in_scope(path: str, text: str, scope: str) -> bool:
     top = path.split("/", 1)[0]
     if scope == "all":
         return top in ("docs", "vllm")
-    if _FOLDERS.match(path) or _FILES.match(path):
+    if _FOLDERS.match(path) or _FILES.match(path) or path in _cited():
         return True
     lowered = text.lower()
     return sum(lowered.count(word) for word in _SUBJECT) >= _LEAST[top]
+
+
+@cache
+def _cited() -> frozenset[str]:
+    """Return the paths of the notes' evidence."""
+    return frozenset(piece.path for note in load_notes() for claim in note.claims for piece in claim.evidence)
 
 
 def kind_of(path: str) -> str:
