@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from knowledge.topology.releases import Rules
 
 _SIZES = ("tp", "pp", "dp", "pcp", "dcp", "external_dp")
+_SWITCHES = ("enable_expert_parallel", "enable_eplb", "enable_elastic_ep")
+_TEXTS = ("all2all_backend", "model", "dtype", "quantization", "kv_cache_dtype", "vllm")
+_MOST_MEMORY_GB = 100_000
 _MOST_RANKS = 16_384  # far beyond any deployment; a larger product is a typing error
 _MOST_EXPERTS = 65_536
 _MOST_LAYERS = 4_096
@@ -70,17 +73,36 @@ def _check(layout: Layout) -> None:
     for name, least, most in (("experts", 0, _MOST_EXPERTS), ("layers", 1, _MOST_LAYERS), ("gpus", 0, 65_536)):
         if getattr(layout, name) is not None:
             _whole(name, getattr(layout, name), least, most)
-    for size in layout.gpus_per_node if isinstance(layout.gpus_per_node, tuple) else (layout.gpus_per_node,):
-        if size is not None:
-            _whole("gpus_per_node", size, 1, 65_536)
-    for field in fields(layout):
-        if field.type == "bool" and not isinstance(getattr(layout, field.name), bool):
-            raise BadInputError(f"{field.name}={getattr(layout, field.name)!r} is neither true nor false.")
+    for name in ("gpus_per_node", "layer_partition"):
+        value = getattr(layout, name)
+        for size in value if isinstance(value, tuple) else (value,):
+            if size is not None:
+                _whole(name, size, name == "gpus_per_node", 65_536)
+    if layout.layer_partition is not None and not isinstance(layout.layer_partition, tuple):
+        raise BadInputError(f"layer_partition={layout.layer_partition!r} is no list; give the layers of each stage, as [30, 31].")
+    _check_kinds(layout)
     if layout.placement not in ("linear", "round_robin"):
         raise BadInputError(f"placement={layout.placement!r} is unknown; take linear or round_robin.")
     ranks = layout.external_dp * layout.dp * layout.pp * layout.pcp * layout.tp
     if ranks > _MOST_RANKS:
         raise BadInputError(f"The sizes make {ranks} ranks; at most {_MOST_RANKS} are computed. Check the sizes.")
+
+
+def _check_kinds(layout: Layout) -> None:
+    """Refuse what JSON may bring in the place of a switch, a name or an amount of memory."""
+    for name in _SWITCHES:
+        if not isinstance(getattr(layout, name), bool):
+            raise BadInputError(f"{name}={getattr(layout, name)!r} is neither true nor false.")
+    for name in _TEXTS:
+        if not isinstance(getattr(layout, name), str | None):
+            raise BadInputError(f"{name}={getattr(layout, name)!r} is no text; give a name in quotes.")
+    if layout.expert_groups is not None:
+        _whole("expert_groups", layout.expert_groups, 0, _MOST_EXPERTS)
+    memory = layout.gpu_memory_gb
+    if memory is not None and (
+        isinstance(memory, bool) or not isinstance(memory, int | float) or not 0 < memory < _MOST_MEMORY_GB
+    ):
+        raise BadInputError(f"gpu_memory_gb={memory!r} is no amount of memory; give one GPU's gigabytes, as 80.")
 
 
 def _whole(name: str, value: object, least: int, most: int) -> None:

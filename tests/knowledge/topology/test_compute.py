@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knowledge.errors import BadInputError
-from knowledge.topology import Layout, compute
+from knowledge.topology import Layout, calculator, compute
 from knowledge.topology.stages import layer_ranges
 
 _SIZE = st.sampled_from([1, 2, 3, 4, 8])
@@ -214,3 +215,34 @@ def test_without_nodes_nothing_is_said_of_them() -> None:
 def test_a_partition_alone_says_the_layers() -> None:
     """VLLM_PP_LAYER_PARTITION fixes the stages even where the model is not known."""
     assert [rank.layers for rank in compute(Layout(pp=2, layer_partition=(4, 2))).ranks] == [(0, 4), (4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("layer_partition", "4,4"),
+        ("layer_partition", (4, -4)),
+        ("gpus_per_node", [8, 8]),
+        ("gpu_memory_gb", "80"),
+        ("gpu_memory_gb", -5),
+        ("gpu_memory_gb", float("nan")),
+        ("model", 5),
+        ("vllm", 3),
+        ("all2all_backend", 3),
+        ("dtype", [1]),
+        ("expert_groups", "many"),
+        ("enable_eplb", "yes"),
+        ("enable_elastic_ep", 1),
+    ],
+)
+def test_what_json_may_bring_is_refused_by_name(field: str, value: object) -> None:
+    """A value of the wrong kind gets one sentence with its name, never a crash inside."""
+    with pytest.raises(BadInputError, match=field):
+        compute(Layout(**{field: value}))
+
+
+def test_switches_and_texts_are_all_checked() -> None:
+    """A field added to the layout is checked for its kind too."""
+    kinds = {field.name: field.type for field in dataclasses.fields(Layout)}
+    assert {name for name, kind in kinds.items() if kind == "bool"} == set(calculator._SWITCHES)
+    assert {name for name, kind in kinds.items() if kind == "str | None"} == set(calculator._TEXTS)
