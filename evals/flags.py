@@ -23,6 +23,7 @@ _PARSERS = (
     "vllm/engine/arg_utils.py",
     "vllm/entrypoints/openai/cli_args.py",
     "vllm/entrypoints/common/cli_args.py",
+    "vllm/entrypoints/launchers/cli_args.py",
     "vllm/entrypoints/cli/serve.py",
 )
 _CONFIGS = ("vllm/config/parallel.py", "vllm/config.py", "vllm/config/__init__.py")
