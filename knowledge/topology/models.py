@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from knowledge.errors import BadInputError
+
 _SHORTEST_NAME = 4  # "k2" in a sentence may be anything
 
 
@@ -19,7 +21,8 @@ _SHORTEST_NAME = 4  # "k2" in a sentence may be anything
 class Model:
     """One model; widths in elements, `quant_block` the block of its block-quantised weights.
 
-    `first_dense`: how many layers at the start have a dense MLP; `moe_every`: every n-th layer after them is MoE.
+    `first_dense`: how many layers at the start have a dense MLP; `moe_every`: every n-th layer after them is MoE;
+    `dense_layers`: those among them that are dense all the same.
     `kv_lora_rank` (with `rope_dim`, `nope_dim`, `v_dim`, `q_lora_rank`) marks multi-head latent attention.
     """
 
@@ -38,6 +41,7 @@ class Model:
     expert_groups: int | None = None
     first_dense: int = 0
     moe_every: int = 1
+    dense_layers: tuple[int, ...] = ()
     intermediate: int | None = None
     moe_intermediate: int | None = None
     kv_heads: int | None = None
@@ -57,7 +61,8 @@ class Model:
 
     def is_moe_layer(self, layer: int) -> bool:
         """Whether a layer, counted from 0, has routed experts."""
-        return bool(self.experts) and layer >= self.first_dense and (layer + 1) % self.moe_every == 0
+        regular = bool(self.experts) and layer >= self.first_dense and (layer + 1) % self.moe_every == 0
+        return regular and layer not in self.dense_layers
 
     def moe_layers(self, start: int, end: int) -> int:
         """How many layers of [start, end) have routed experts."""
@@ -83,6 +88,20 @@ def find_model(name: str) -> Model | None:
     """Return the model of a hub name or a listed alias, in the format the name ends in; None if it is unknown."""
     known = _by_name().get(_plain(name.rsplit("/", 1)[-1])) or _by_name().get(_plain(name))
     return _in_format(known, name) if known else None
+
+
+def known_model(name: str) -> Model:
+    """Return the model of a name; raises BadInputError with the nearest names when it is unknown."""
+    if known := find_model(name):
+        return known
+    import difflib
+
+    names = {_plain(key): one.name for one in all_models() for key in (one.name.rsplit("/", 1)[-1], *one.aliases)}
+    near = dict.fromkeys(names[key] for key in difflib.get_close_matches(_plain(name.rsplit("/", 1)[-1]), list(names), 5, 0.5))
+    meant = f"nearest are {', '.join(list(near)[:3])}; " if near else ""
+    raise BadInputError(
+        f"The model {name[:80]!r} is unknown here; {meant}give one of these, --model-config FILE, or --experts and --layers."
+    )
 
 
 def _in_format(model: Model, name: str) -> Model:
