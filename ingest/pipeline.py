@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from knowledge.types import Chunk, Document
 
 SCHEMA = "3"  # of chunks and index parts; a new one makes every release build again
+_PARSERS = {"docs": markdown.parse, "code": python_code.parse, "issue": issue.parse}
 _EMBED_BATCH = 1024
 _SAMPLE = 5  # chunks that must find themselves before a build is published
 
@@ -136,6 +137,7 @@ class _Run:
             if (known := former.get(release)) and known.fingerprint == fingerprint:
                 return self._nothing_new(known, failures)
             built, embedded = self._build(fresh / release, release, embedder, threads)
+            failures += built.failures
             record = replace(built, fingerprint=fingerprint, origin=origin, failures=failures)
             for other in former:
                 if other != release:
@@ -167,7 +169,7 @@ class _Run:
             )
         documents = [*pages, *threads]
         self._steps.at("parsing")
-        chunks, names = parse_all(documents)
+        chunks, names, failures = parse_all(documents)
         notes, problems = resolve_all(load_notes(), _Documents(release, pages))
         vectors = VectorCache(self._settings.cache, embedder, lambda done, total: self._steps.at("embedding", done, total))
         self._steps.at("indexing")
@@ -196,6 +198,7 @@ class _Run:
             withheld=sorted({problem.note for problem in problems if problem.withheld and not problem.claim}),
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - began, 1),
+            failures=failures,
         )
         return record, vectors.embedded
 
@@ -206,18 +209,21 @@ def _generation(index: Path) -> Path:
     return folder
 
 
-def parse_all(documents: Sequence[Document]) -> tuple[list[Chunk], list[Name]]:
-    """Return the chunks of all documents, each id once, and every name that occurs."""
+def parse_all(documents: Sequence[Document]) -> tuple[list[Chunk], list[Name], list[str]]:
+    """Return the chunks of all documents, each id once, every name that occurs, and a sentence for each file left out."""
     chunks: dict[str, Chunk] = {}
     names: list[Name] = []
+    failures: list[str] = []
     for one in documents:
-        made = (
-            issue.parse(one) if one.kind == "issue" else (markdown.parse(one) if one.kind == "docs" else python_code.parse(one))
-        )
+        try:
+            made = _PARSERS[one.kind](one)
+        except Exception as error:  # noqa: BLE001 - one odd file must not cost a release
+            failures.append(f"{one.path} cannot be parsed ({type(error).__name__}: {error}) and was left out; please report it.")
+            continue
         chunks.update((chunk.id, chunk) for chunk in made)
         if one.kind != "issue":
             names += [*python_code.names(one), *python_code.definitions(made)]
-    return list(chunks.values()), list({(name.name, name.kind): name for name in reversed(names)}.values())
+    return list(chunks.values()), list({(name.name, name.kind): name for name in reversed(names)}.values()), failures
 
 
 def _threads(request: Request) -> tuple[list[Document], list[str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from evals.bench.timing import child, cold, disk_mb, shardwise
+from evals.bench.timing import Run, child, cold, disk_mb, shardwise
 from knowledge.index import generation
 from knowledge.settings import Settings
 
@@ -64,25 +64,28 @@ def _built(home: Path, release: str, following: str | None) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "documents": sum(record.documents.values()),
         "chunks": sum(record.chunks.values()),
-        "build_s": round(built.seconds, 1),
-        "build_peak_mb": round(built.peak_mb),
+        "build": _cost(built),
         "index_mb": disk_mb(home / "index"),
-        "nothing_new_s": round(shardwise(home, "ingest", "--vllm", release).seconds, 2),
+        "nothing_new": _cost(shardwise(home, "ingest", "--vllm", release)),
     }
     if following:
         update = shardwise(home, "ingest", "--vllm", following)
-        figures |= {"next_release_s": round(update.seconds, 1), "next_release": update.printed.strip()}
+        figures |= {"next_release": _cost(update), "next_release_said": update.printed.strip(), "two_mb": disk_mb(home / "index")}
     return figures
+
+
+def _cost(done: Run) -> dict[str, float]:
+    return {"s": round(done.seconds, 2), "cpu_s": round(done.cpu_s, 2), "peak_mb": round(done.peak_mb)}
 
 
 def _asked(home: Path, runs: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
-        "cold_ask_s": cold(home, runs, "ask", _ASK),
-        "cold_search_s": cold(home, runs, "search", "expert map"),
-        "cold_topo_s": cold(home, runs, *_TOPO),
+        "cold_ask": cold(home, runs, "ask", _ASK),
+        "cold_search": cold(home, runs, "search", "expert map"),
+        "cold_topo": cold(home, runs, *_TOPO),
     }
     warm = child(home, "evals.bench.warm")
-    return figures | {"answer": warm["answer"], "search": warm["search"], "warm_peak_mb": warm["peak_mb"]}
+    return figures | {"warm_answer": warm["answer"], "warm_search": warm["search"], "warm_peak_mb": warm["peak_mb"]}
 
 
 def _scaled(folder: Path, release: str, size: int) -> dict[str, Any]:
@@ -99,7 +102,8 @@ def _scaled(folder: Path, release: str, size: int) -> dict[str, Any]:
 
 
 def _table(figures: dict[str, Any], release: str) -> None:
-    click.echo(f"vLLM {release}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n\n| what | value |\n|---|---:|")
+    click.echo(f"vLLM {release}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} (s: by the clock, cpu_s: of a processor)")
+    click.echo("\n| what | value |\n|---|---:|")
     for name, value in figures.items():
         shown = ", ".join(f"{key} {one}" for key, one in _flat(value)) if isinstance(value, dict) else value
         click.echo(f"| {name} | {shown} |")

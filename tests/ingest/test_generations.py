@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest import pipeline
 from ingest.pipeline import Report, Request, Steps, ingest
 from ingest.sources.git_checkout import GitCheckout
 from knowledge.index import generation
@@ -18,6 +20,9 @@ from knowledge.index.retriever import HybridRetriever, open_retriever
 from knowledge.settings import Settings
 from tests.ingest.fake_index import one_thread
 from tests.small_release import FILES, RELEASE
+
+if TYPE_CHECKING:
+    from knowledge.types import Chunk, Document
 
 
 @pytest.fixture
@@ -127,3 +132,16 @@ def test_a_retriever_opened_late_still_reads_its_generation(settings: Settings, 
     _run(settings, tree, "0.34.0")
     assert retriever.releases() == [RELEASE]
     assert retriever.search("get_pp_indices", version=RELEASE)
+
+
+def test_a_file_that_breaks_a_parser_is_left_out(settings: Settings, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One odd page costs that page, and is named, not the release."""
+
+    def broken(page: Document) -> list[Chunk]:
+        raise ValueError(page.path)
+
+    monkeypatch.setitem(pipeline._PARSERS, "docs", broken)
+    report = _run(settings, tree)
+    assert report.built
+    assert report.failures[0].startswith("docs/serving/expert_parallel_deployment.md cannot be parsed (ValueError")
+    assert generation.records(settings.index)[RELEASE].failures == report.failures
