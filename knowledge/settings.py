@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr
@@ -35,6 +36,15 @@ class Settings(BaseSettings):
     http_embed: str = Field("", description="Sites that may show the page in a frame (the widget), separated by spaces.")
     questions_per_minute: int = Field(30, ge=1, description="Questions one token or address may ask in a minute.")
     database_url: str = Field("", description="SQLAlchemy address of the store; empty is a SQLite file in the home.")
+    discord_token: SecretStr = Field(SecretStr(""), description="Token of the Discord bot for `shardwise discord`.")
+    discord_reply: Literal["reply", "thread"] = Field("reply", description="Where it answers: as a reply, or in a thread.")
+    discord_channels: str = Field("", description="Ids of the channels it listens in, comma-separated; empty means all.")
+    discord_preview: str = Field("", description="Id of a channel where maintainers approve each answer before it goes out.")
+    discord_dms: bool = Field(default=False, description="Answer direct messages as well (asks Discord for one more intent).")
+    discourse_url: str = Field("", description="Address of the Discourse forum for `shardwise discourse`.")
+    discourse_user: str = Field("shardwise", description="The bot's user name there.")
+    discourse_api_key: SecretStr = Field(SecretStr(""), description="Single-user API key of that user.")
+    discourse_secret: SecretStr = Field(SecretStr(""), description="Secret its webhook is signed with; empty means polling only.")
     github_token: SecretStr = Field(SecretStr(""), description="Token for reading GitHub threads.")
     github_api: str = Field("https://api.github.com", description="GitHub's REST address.")
 
