@@ -3,6 +3,10 @@
 A draft never leaves by itself. `improve` hands each one to the verifier, gives the model one chance to mend what was
 found, and otherwise returns the answer that was made without a model, saying why in its checks. The model's server is
 anything that speaks OpenAI's chat protocol; `SHARDWISE_MODEL` and `SHARDWISE_MODEL_BASE_URL` name it.
+
+The model's reply is read as a stream, so that one that breaks off is noticed, but nothing of it is shown before it holds:
+a channel that streams sends a sign of life, then the checked text. Steps, tokens of a reply, passages and time are bounded,
+and with them what one question can cost.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelCallLimitMiddleware
+from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
+from langgraph.errors import GraphRecursionError
 
 from bot.evidence import Evidence, show
 from bot.tools import Toolbox, brief
@@ -85,6 +91,8 @@ class Chain:
                 return await self._attempt(question, base, hits, verify)
         except TimeoutError:
             return _without_model(base, f"the model did not answer within {self._timeout_s:g} s")
+        except (ModelCallLimitExceededError, GraphRecursionError):
+            return _without_model(base, f"the model called tools and did not answer within {_MODEL_CALLS} steps")
         except Exception as error:  # noqa: BLE001 - whatever a server sends, the reader gets the checked answer
             return _without_model(base, f"the model failed: {type(error).__name__}")
 
@@ -93,7 +101,7 @@ class Chain:
         evidence.cite(base.citations)
         for hit in hits:
             evidence.add(hit.chunk)
-        toolbox = Toolbox(self._retriever, evidence, [base.topology] if base.topology else [])
+        toolbox = Toolbox(self._retriever, evidence, base.topology)
         messages: list[BaseMessage] = [_fixed(base), _asked(question, base, evidence)]
         found: list[str] = []
         for status in ("passed", "repaired"):
@@ -107,7 +115,7 @@ class Chain:
     async def _draft(self, messages: list[BaseMessage], toolbox: Toolbox) -> Draft:
         text = await self._agent(messages, toolbox) if self._calls_tools else await self._plain(messages)
         evidence = toolbox.evidence
-        return Draft(text.strip(), tuple(evidence.passages), tuple(toolbox.topologies), evidence.cited(text))
+        return Draft(text.strip(), tuple(evidence.passages), _asked_first(toolbox), evidence.cited(text))
 
     async def _agent(self, messages: list[BaseMessage], toolbox: Toolbox) -> str:
         limit = ModelCallLimitMiddleware(run_limit=_MODEL_CALLS, exit_behavior="error")
@@ -124,6 +132,12 @@ class Chain:
 
     async def _plain(self, messages: list[BaseMessage]) -> str:
         return _text(await self._model.ainvoke(messages))
+
+
+def _asked_first(toolbox: Toolbox) -> tuple[dict[str, Any], ...]:
+    """Put first what the verifier takes for the layout in question: the question's own, else what was computed last."""
+    asked = [toolbox.asked] if toolbox.asked else []
+    return (*asked, *reversed(toolbox.topologies))
 
 
 def _fixed(base: Answer) -> SystemMessage:
@@ -148,9 +162,9 @@ def _repair(found: Sequence[str], base: Answer) -> HumanMessage:
 
 
 def _accepted(base: Answer, draft: Draft, status: Any, found: Sequence[str]) -> Answer:
-    topology = draft.topologies[-1] if draft.topologies else base.topology
-    check = Check("model_draft", status, "; ".join(found))
-    return dataclasses.replace(base, text=draft.text, citations=draft.cited, topology=topology, checks=(*base.checks, check))
+    topology = base.topology or (draft.topologies[0] if draft.topologies else None)
+    checks = (*(Check(one.name, "passed") for one in base.checks), Check("model_draft", status, "; ".join(found)))
+    return dataclasses.replace(base, text=draft.text, citations=draft.cited, topology=topology, checks=checks)
 
 
 def _without_model(base: Answer, why: str) -> Answer:

@@ -43,7 +43,18 @@ class LayoutArguments(_Closed):
     layers: int | None = Field(None, ge=1, le=4096, description="layers of the model")
     redundant_experts: int = Field(0, ge=0, le=65536, description="EPLB's redundant experts, a global total")
     enable_eplb: bool = Field(default=False, description="--enable-eplb")
-    placement: Literal["linear", "round_robin"] = "linear"
+    placement: Literal["linear", "round_robin"] = Field("linear", description="--expert-placement-strategy")
+    expert_groups: int | None = Field(None, ge=0, le=65536, description="expert groups of the router; round robin needs several")
+    enable_elastic_ep: bool = Field(default=False, description="--enable-elastic-ep")
+    all2all_backend: str | None = Field(None, max_length=60, description="--all2all-backend")
+    layer_partition: list[int] | None = Field(None, max_length=512, description="VLLM_PP_LAYER_PARTITION: layers of each stage")
+    gpus_per_node: int | None = Field(None, ge=1, le=4096, description="GPUs of one machine")
+    gpus: int | None = Field(None, ge=0, le=65536, description="GPUs there are, if the question says")
+    gpu_memory_gb: float | None = Field(None, gt=0, le=100_000, description="memory of one GPU")
+    dtype: str | None = Field(None, max_length=30)
+    quantization: str | None = Field(None, max_length=30)
+    kv_cache_dtype: str | None = Field(None, max_length=30)
+    vllm: str | None = Field(None, max_length=20, description="another release than the question's")
     model: str | None = Field(None, max_length=200, description="model name, if the question names one")
 
 
@@ -76,6 +87,7 @@ class Toolbox:
 
     retriever: Retriever
     evidence: Evidence
+    asked: dict[str, Any] | None = None
     topologies: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -104,7 +116,8 @@ class Toolbox:
 
     def compute_topology(self, **layout: Any) -> str:
         """Compute who is in which group and which experts and layers each rank holds; no number from elsewhere."""
-        result = compute(Layout(**layout, vllm=self.evidence.release)).to_dict()
+        layout["layer_partition"] = tuple(layout["layer_partition"]) if layout.get("layer_partition") else None
+        result = compute(Layout(**(layout | {"vllm": layout.get("vllm") or self.evidence.release}))).to_dict()
         self.topologies.append(result)
         return json.dumps(brief(result), ensure_ascii=False)
 

@@ -152,9 +152,10 @@ def _citations(draft: Draft) -> Iterator[str]:
 
 def _unsupported(sentence: Sentence, cited: Sequence[Citation], draft: Draft) -> Iterator[str]:
     held = read(cited, draft.corpus)
-    told = set(numbers(held)) | draft.layouts.known | draft.layouts.facts.sizes | _results(sentence.text)
+    facts = layout_claims.facts_for(sentence.text, draft.layouts) if draft.layouts.given else draft.layouts.facts
+    told = set(numbers(held)) | draft.layouts.known | facts.sizes | _results(sentence.text)
     for value in dict.fromkeys(numbers(sentence.text)):
-        if value > _SMALL and value not in told and not layout_claims.located(value, sentence.text, draft.layouts.facts):
+        if value > _SMALL and value not in told and not layout_claims.located(value, sentence.text, facts):
             yield f"{value} is not in {_marks(cited)}"
     if not draft.layouts.given:
         yield from layout_claims.supported(sentence.text, held + "\n" + draft.question)

@@ -96,7 +96,7 @@ class Layouts(NamedTuple):
 
 def layouts_of(given: Sequence[Mapping[str, Any]], question: str) -> Layouts:
     """Gather what the layouts allow."""
-    return Layouts(given, gathered(given), frozenset(numbers(digits(question))))
+    return Layouts(given, gathered(given[:1]), frozenset(numbers(digits(question))))
 
 
 def sums(text: str) -> Iterator[str]:
@@ -147,15 +147,19 @@ def _single(tokens: list[str]) -> tuple[float | None, list[str]]:
 def claims(sentence: str, layouts: Layouts) -> Iterator[str]:
     """Compare every number that one sentence gives for the layout."""
     said = digits(sentence)
-    facts = _facts(said, layouts)
+    facts = facts_for(said, layouts)
     yield from _counted(said, facts, layouts.known)
     yield from _sized(said, facts, layouts.known)
     yield from _layers(said, facts, layouts.known)
     yield from _listed(said, facts)
 
 
-def _facts(said: str, layouts: Layouts) -> Facts:
-    """Return the facts of the layouts and, where a sentence supposes other sizes, of those too."""
+def facts_for(said: str, layouts: Layouts) -> Facts:
+    """Return the facts of the asked layout and, where a sentence names other sizes, of those too.
+
+    A layout that a model had computed on the way counts only in a sentence that says which it is; otherwise a model could
+    have any layout computed and give its numbers for the one that was asked about.
+    """
     stated = {axis.lower(): int(value) for axis, value in _ASSIGNED.findall(_PRODUCT.sub("", said))}
     for long, one, short, two in _SIZE_FLAG.findall(said):
         stated[_AXIS[long] if long else short] = int(one or two)
@@ -169,7 +173,13 @@ def _facts(said: str, layouts: Layouts) -> Facts:
     layers = max((rank["layers"][1] for rank in main["ranks"] if rank.get("layers")), default=0)
     wanted = tuple(sorted({**sizes, **stated}.items()))
     made = [supposed(main["vllm"], moe["experts"], layers, redundant, mode, wanted) for mode in sorted(modes)]
-    return gathered([*layouts.given, *(one for one in made if one)])
+    counts = set(numbers(" ".join(found.group() for found in _EXPERTS.finditer(said))))
+    others = [
+        one
+        for one in layouts.given[1:]
+        if all(sizes_of(one)[axis] == value for axis, value in stated.items()) and (stated or one["moe"]["experts"] in counts)
+    ]
+    return gathered([main, *others, *(one for one in made if one)])
 
 
 def _counted(said: str, facts: Facts, known: frozenset[int]) -> Iterator[str]:
@@ -372,4 +382,4 @@ def _list(found: set[int]) -> str:
     return ", ".join(map(str, sorted(found)[:8])) or "none"
 
 
-__all__ = ["Layouts", "claims", "layouts_of", "located", "rows", "singles", "sums", "supported"]
+__all__ = ["Layouts", "claims", "facts_for", "layouts_of", "located", "rows", "singles", "sums", "supported"]
