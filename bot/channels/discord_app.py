@@ -67,6 +67,7 @@ class DiscordBot(discord.AutoShardedClient):
         self._muted: dict[int, float] = {}
         self._noted: dict[int, float] = {}
         self._caught_up: set[int] = set()
+        self._accepting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.tree = app_commands.CommandTree(self)
         _add_commands(self.tree, self)
@@ -119,9 +120,6 @@ class DiscordBot(discord.AutoShardedClient):
 
     async def _accept(self, message: discord.Message) -> None:
         place = str(message.channel.id)
-        if self._inbox.waiting_at(CHANNEL, place) >= _BUSY:
-            await self._say_busy(message)
-            return
         payload = {
             "text": message.content,
             "channel": message.channel.id,
@@ -130,9 +128,13 @@ class DiscordBot(discord.AutoShardedClient):
             "thread": isinstance(message.channel, discord.Thread),
             "reply_to": message.reference.message_id if message.reference else None,
         }
-        new = await asyncio.to_thread(self._inbox.accept, CHANNEL, "discord", str(message.id), place, payload)
+        async with self._accepting:  # a flood comes all at once
+            busy = self._inbox.waiting_at(CHANNEL, place) >= _BUSY
+            new = not busy and await asyncio.to_thread(self._inbox.accept, CHANNEL, "discord", str(message.id), place, payload)
         if new:
             self._worker.wake()
+        elif busy:
+            await self._say_busy(message)
 
     async def _say_busy(self, message: discord.Message) -> None:
         """One note a minute and person, not one a question."""

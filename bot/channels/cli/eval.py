@@ -64,7 +64,7 @@ def command(
     if context.invoked_subcommand:
         return
     if suite in ("conformance", "conformance-smoke"):
-        from bot.channels.cli.conformance import run
+        from bot.channels.cli._conformance import run
 
         run(vllm, smoke=suite == "conformance-smoke")
     from evals import gate as gates

@@ -16,7 +16,7 @@ _DRAIN_S = 20  # for answers under way when the server is told to stop
 @click.option("--host", help="Address to bind; loopback otherwise.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to bind; 8321 otherwise.")
 def command(host: str | None, port: int | None) -> None:
-    r"""Serve answers over HTTP: JSON, server-sent events, OpenAI's chat protocol, and a web page at /.
+    """Serve answers over HTTP: JSON, server-sent events, OpenAI's chat protocol, and a web page at /.
 
     \b
     shardwise serve                       the page is at http://127.0.0.1:8321/
