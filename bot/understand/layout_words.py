@@ -61,7 +61,7 @@ _WORDS = {
     "ep": r"ep|expert[-_ ]parallel(?:ism)?|专家并行",
 }
 _JOIN = r"(?:[-_ ]?size|[-_ ]?degree|度|大小|数)?\s*(?:=|:|：|为|是|设为|设成|设了|开到|改成|换成|of|to|is|was)?\s*"
-_COUNT = r"(\d{1,5})(?![\d.]*\d|\s*(?:个)?\s*(?:ranks? [0-9]|%|(?:routed )?experts?\b|专家|层|layers?\b))"
+_COUNT = r"(\d{1,5})(?![\d.]*\d|\s*(?:个)?\s*(?:ranks? [0-9]|%|(?:routed )?experts?\b(?![- _]?parallel)|专家(?!并行)|层|layers?\b))"
 _CN = {"一": 1, "单": 1, "两": 2, "双": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "八": 8, "十": 10}
 _ENGLISH = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "sixteen": 16, "single": 1}
 _NUMBER = r"(\d{1,5}|[一单两双二三四五六八十]|one|two|three|four|six|eight|sixteen|single)"
@@ -200,7 +200,7 @@ def _memory(text: str) -> int | None:
 
 _EXPERTS: tuple[str, ...] = (
     r"(?:num[_ ]|n_routed_)?experts?\s*(?:[=:：]|为|是|共|有)\s*(\d{1,5})",
-    r"(?<![\d/.-])(\d{1,5})\s*(?:个)?\s*(?:total\s+|routed\s+|logical\s+|moe\s+|local/global\s+)?(?:路由|逻辑)?(?:experts?\b|专家)",
+    r"(?<![\d/.-])(\d{1,5})\s*(?:个)?\s*(?:total\s+|routed\s+|logical\s+|moe\s+|local/global\s+)?(?:路由|逻辑)?(?:experts?\b(?![- _]?parallel)|专家(?!并行))",
     r"(?:experts?|专家)(?:数|总数|个数)?\s*(?:[=:：]|为|是|共|有|to|x)?\s*(\d{2,5})(?!\s*号)",
 )
 _PER_CARD = re.compile(
