@@ -28,6 +28,10 @@ _DEFAULT = ("why", "how", "wrong_belief", "exception", "do", "example", "change"
 _WORD = re.compile(r"--?[a-z][\w-]+|[A-Za-z_]\w*(?:\.\w+)*|\d+|[\u4e00-\u9fff]{2}")
 _BESIDE = 1.15  # of a note put beside computed numbers: it has to speak of the same thing
 _ROOM = 1_700  # characters of a computed answer with its rule
+_YES_OR_NO = re.compile(r"(?:yes|no|not)\b|(?:不?会|不?能|不?可以|不?需要|不用|是的|不是|对|没有|有)[。，,：:；]", re.IGNORECASE)
+_ASKS_WHETHER = re.compile(
+    r"(?i)(?:^|[.,;?!]\s*|\b(?:so|and|but|then)\s+)(?:is|are|do|does|did|will|would|can|could|should|must|has|have)\b|吗|么[？?]|是不是|会不会|能不能|要不要|有没有|是否"
+)
 _ALIKE = 1.3  # what being asked in the note's own words is worth
 _COMMON = {"the", "a", "is", "of", "to", "in", "and", "on", "i", "it", "vllm", "with", "for"}
 _WHAT = re.compile(
@@ -203,7 +207,10 @@ def added(one: Understood, text: str, notes: Sequence[tuple[float, ResolvedNote]
             break
         claims = _ordered(one, note)[: 2 - len(parts)] if parts else _ordered(one, note)[:1]
         for claim in claims:
-            if len(text) + sum(map(len, parts)) + len(claim.text(one.language)) < _ROOM:
+            said = claim.text(one.language)
+            if _YES_OR_NO.match(said) and not _ASKS_WHETHER.search(one.text):
+                continue
+            if len(text) + sum(map(len, parts)) + len(said) < _ROOM:
                 _put(one, claim, cites, parts, _ROOM)
     body, _, last = text.rpartition("\n\n")
     return "\n\n".join(part for part in (body, " ".join(parts), last) if part)
