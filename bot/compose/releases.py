@@ -67,12 +67,18 @@ def availability(one: Understood, corpus: SqliteCorpus, retriever: Retriever) ->
         flags += _asked_flags(one.text)
     said = []
     for flag in dict.fromkeys(flags):
-        first = _history(flag, retriever)[0]
-        there = corpus.has_name(flag) and not (first and parse(first) > parse(corpus.release))
-        if there or flag in {"--no", "--help"}:
+        if flag in {"--no", "--help"} or _there(flag, corpus):
             continue
         said.append(_absent(one, flag, corpus, retriever))
     return "\n".join(said[:2])
+
+
+def _there(flag: str, corpus: SqliteCorpus) -> bool:
+    """Whether a release has a flag: the table of flags decides; the index, which may lack files, only for flags it does not know."""
+    if known := flag_history(flag):
+        release = parse(corpus.release)
+        return parse(known.first) <= release and not (known.last and parse(known.last) < release)
+    return corpus.has_name(flag)
 
 
 def _absent(one: Understood, flag: str, corpus: SqliteCorpus, retriever: Retriever) -> str:

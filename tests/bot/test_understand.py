@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot.understand import understand
 from bot.understand.language import language_of
@@ -97,3 +99,61 @@ def test_an_ep_size_that_does_not_follow_is_a_conflict() -> None:
     """A stated EP size that the other sizes do not give is noticed."""
     seen = understand(Question("tp=2 dp=2 gives EP=8?"))
     assert ("ep_size", 8, 4) in seen.conflicts
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("tp8 dp2 开了ep 96专家", (8, 2, True, 96)),
+        ("64 experts, tp=4 dp=1, and I leave EP switched off", (4, 1, False, 64)),
+        ("160 experts, tp=2, dp=4, no --enable-expert-parallel", (2, 4, False, 160)),
+        ("tp=2 dp=2 专家并行没开，32 个专家", (2, 2, False, 32)),
+    ],
+)
+def test_colloquial_layouts_are_read(text: str, sizes: tuple[int, int, bool, int]) -> None:
+    """A count that follows EP is of experts, and EP is off however that is put."""
+    stated = understand(Question(text)).stated
+    assert (stated.tp, stated.dp, stated.expert_parallel, stated.experts) == sizes
+
+
+def test_ranks_that_share_experts_are_the_ep_size() -> None:
+    """A count of ranks named beside experts is the EP group."""
+    layout = understand(Question("200 experts on 24 ranks: redundant experts needed?")).layout
+    assert layout is not None
+    assert layout.dp * layout.tp == 24
+
+
+def test_layouts_set_against_each_other_are_kept_apart() -> None:
+    """Sizes of two layouts never multiply into a third."""
+    seen = understand(Question("dp=8 with EP or tp=4 with EP for 64 experts: experts per GPU?"))
+    assert [(layout.tp, layout.dp) for layout in seen.alternatives] == [(1, 8), (4, 1)]
+
+
+def test_punctuation_after_a_launch_is_not_part_of_it() -> None:
+    """A sentence may end right behind a flag."""
+    seen = understand(
+        Question("I run vllm serve Qwen/Qwen3-30B-A3B -tp 4 --enable-expert-parallel. Which experts are on rank 1?")
+    )
+    assert seen.layout is not None
+    assert seen.layout.enable_expert_parallel
+    assert seen.layout.tp == 4
+
+
+_WORDINGS = (
+    ("tp={tp} pp={pp} dp={dp}, EP on, {experts} experts: how many per GPU?", True),
+    ("{experts} experts, TP {tp}, PP {pp}, DP {dp}, expert parallel is off", False),
+    ("-tp {tp} -pp {pp} -dp {dp} --enable-expert-parallel with {experts} routed experts", True),
+    ("tensor parallel size {tp}, pipeline parallel size {pp}, data parallel size {dp}, no EP, {experts} experts", False),
+    ("tp={tp} pp={pp} dp={dp} 开EP，{experts}个专家怎么分", True),
+    ("tp={tp} pp={pp} dp={dp} 专家并行没开，{experts} 个专家", False),
+    ("张量并行 {tp}，流水线并行 {pp}，数据并行 {dp} 专家并行开着，一共 {experts} 个专家", True),
+    ("{experts}专家 tp{tp} pp{pp} dp{dp} 没开专家并行，每张卡放什么", False),
+)
+
+
+@given(st.sampled_from(_WORDINGS), *(st.integers(1, 64) for _ in range(3)), st.integers(2, 512))
+def test_the_layout_read_is_the_layout_written(wording: tuple[str, bool], tp: int, pp: int, dp: int, experts: int) -> None:
+    """Whatever the sizes and the wording, what was written is what is computed with."""
+    template, on = wording
+    stated = understand(Question(template.format(tp=tp, pp=pp, dp=dp, experts=experts))).stated
+    assert (stated.tp, stated.pp, stated.dp, stated.expert_parallel, stated.experts) == (tp, pp, dp, on, experts)
