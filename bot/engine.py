@@ -13,9 +13,9 @@ from bot.citations import Cites, sources_line
 from bot.compose import noted, places, releases
 from bot.compose.computed import computed_text
 from bot.compose.declines import declined
-from bot.compose.words import say
+from bot.compose.words import asks_whether, say
 from bot.understand import Understood, understand
-from bot.understand.intent import intent_of
+from bot.understand.intent import decline, intent_of
 from bot.verify import discrepancies, verify
 from knowledge.errors import BadInputError
 from knowledge.topology import compute
@@ -73,6 +73,10 @@ class Engine:
     def _without_model(self, one: Understood, version: str, missing: str) -> Answer:
         if one.intent == "offtopic" and noted.expected(one, self._retriever.corpus(version)):
             one = dataclasses.replace(one, intent=intent_of(one.text))
+        elif one.follows and decline(one.text) == "offtopic":
+            rarity = partial(self._retriever.share, version=version)
+            if noted.strange(one, self._retriever.corpus(version), rarity):
+                one = dataclasses.replace(one, intent="offtopic")
         if said := declined(one):
             return Answer(said[0], said[1], one.language, version)
         corpus = self._retriever.corpus(version)
@@ -106,7 +110,7 @@ class Engine:
             if gone := releases.availability(one, corpus, self._retriever):
                 text = f"{gone}\n\n{text}"
             ranked = noted.ranked(one, corpus, self._retriever, version)
-            return noted.added(one, text, ranked, cites), "answered"
+            return noted.added(one, text, ranked, cites, {finding.code for finding in topology.findings}), "answered"
         return self._from_notes(one, corpus, cites, topology, version)
 
     def _others(self, one: Understood, topology: Topology) -> tuple[Topology, ...]:
@@ -192,8 +196,9 @@ class Engine:
         return places.likely_text(one, [hit.chunk for hit in hits], cites)
 
     def _trouble(self, one: Understood, topology: Topology | None, cites: Cites) -> str:
-        """Add what the calculator finds wrong with the sizes in a report of trouble."""
-        if one.intent != "troubleshoot" or topology is None or (one.stated.gpus and not one.stated.sized()):
+        """Add what the calculator finds wrong with the sizes in a report of trouble, or where it is asked whether they work."""
+        asked = one.intent == "troubleshoot" or asks_whether(one.text)
+        if not asked or topology is None or (one.stated.gpus and not one.stated.sized()):
             return ""
         found = [finding for finding in topology.findings if finding.severity == "CRASH" and finding.code != "too_few_gpus"]
         if not found or (not topology.layout.experts and found[0].code == "ep_on_dense_model"):

@@ -7,10 +7,12 @@ from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bot.compose.words import say
+from bot.compose.words import asks_whether, say
+from bot.understand.layout_words import expert_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from bot.citations import Cites
     from bot.understand import Understood
@@ -29,17 +31,17 @@ _WORD = re.compile(r"--?[a-z][\w-]+|[A-Za-z_]\w*(?:\.\w+)*|\d+|[\u4e00-\u9fff]{2
 _BESIDE = 1.15  # of a note put beside computed numbers: it has to speak of the same thing
 _ROOM = 1_700  # characters of a computed answer with its rule
 _YES_OR_NO = re.compile(r"(?:yes|no|not)\b|(?:不?会|不?能|不?可以|不?需要|不用|是的|不是|对|没有|有)[。，,：:；]", re.IGNORECASE)
-_ASKS_WHETHER = re.compile(
-    r"(?i)(?:^|[.,;?!]\s*|\b(?:so|and|but|then)\s+)(?:is|are|do|does|did|will|would|can|could|should|must|has|have)\b|吗|么[？?]|是不是|会不会|能不能|要不要|有没有|是否"
-)
 _ALIKE = 1.3  # what being asked in the note's own words is worth
 _COMMON = {"the", "a", "is", "of", "to", "in", "and", "on", "i", "it", "vllm", "with", "for"}
 _WHAT = re.compile(
     r"^\s*what(?:'s| is| are| does)?\s+(?P<term>ep|tp|pp|dp|pcp|dcp|eplb|dbo)\b(?!\W*(?:rank|size|group|coordinator))"
-    r"|(?<![a-z])(?P<name>ep|tp|pp|dp|pcp|dcp|eplb|dbo)\s*(?:到底|究竟)?(?:是什么|是啥|是干|干嘛|什么意思|啥意思|有什么用|有啥用)",
+    r"|(?<![a-z_-])(?P<name>ep|tp|pp|dp|pcp|dcp|eplb|dbo)\s*(?:到底|究竟)?(?:是什么|是啥|是干|干嘛|什么意思|啥意思|有什么用|有啥用)",
     re.IGNORECASE,
 )
-_DEFINES = 0.8  # what being the note on a term is worth to a question for just that term
+_TERMS = re.compile(r"(?<![a-z_-])(ep|tp|pp|dp|pcp|dcp)(?![a-z])", re.IGNORECASE)
+_DIFFER = re.compile(r"differ|\bvs\b|versus|compare|区别|差别|不同|对比", re.IGNORECASE)
+_WITHOUT = 0.3  # what saying what happens without EP is worth to a question without EP
+_DEFINES = 1.2  # what being the note on a term is worth to a question for just that term
 _NEAR = 0.65
 _CLOSE = 0.80  # of the best note's score: then a second note is likely wanted too
 _TERM = 0.9  # what a long, rare term found in the question is worth, beside retrieval scores of about 1
@@ -51,6 +53,8 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
     hits = retriever.search(query, version=version, limit=12, kinds=("note",))
     best = hits[0].score if hits else 1.0
     scores = {hit.chunk.meta.get("note", ""): hit.score / best for hit in hits}
+    for note_id, gain in _meant(one, corpus):
+        scores[note_id] = scores.get(note_id, 0.5) + gain
     lowered = _squeeze(one.text)
     shared = _shared(corpus)
     for note in corpus.notes.values():
@@ -58,15 +62,28 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
         if gained:
             scores[note.id] = scores.get(note.id, 0.25) + gained
     asked = _grams.__wrapped__(query)  # a question comes once, a note's texts every time: only those are kept
-    if defined := _WHAT.search(one.text):
-        head = f"{defined['term'] or defined['name']}-what".lower()
-        for name in (name for name in corpus.notes if name.startswith(head)):
-            scores[name] = scores.get(name, 1.0) + _DEFINES
     for name in scores:
         if name in corpus.notes:
             scores[name] += _ALIKE * _likeness(asked, corpus.notes[name]) ** 2
     found = [(score, corpus.notes[name]) for name, score in scores.items() if name in corpus.notes]
     return sorted(found, key=lambda pair: (-pair[0], pair[1].id))
+
+
+def _meant(one: Understood, corpus: SqliteCorpus) -> Iterator[tuple[str, float]]:
+    """Say which notes a question's form points to: what a term is, how two differ, what happens without EP."""
+    if defined := _WHAT.search(one.text):
+        head = f"{defined['term'] or defined['name']}-what".lower()
+        yield from ((name, _DEFINES) for name in corpus.notes if name.startswith(head))
+    terms = list(dict.fromkeys(name.lower() for name in _TERMS.findall(one.text)))
+    if len(terms) == 1 and one.follows:
+        terms += [name.lower() for name in _TERMS.findall(one.earlier) if name.lower() != terms[0]][-1:]
+    if len(terms) == 2 and _DIFFER.search(one.text):  # noqa: PLR2004
+        heads = (f"{terms[0]}-vs-{terms[1]}-for", f"{terms[1]}-vs-{terms[0]}-for")
+        yield from ((name, _DEFINES) for name in corpus.notes if name.startswith(heads))
+    if expert_parallel(one.text) is False and one.intent in {"rule", "compare"}:
+        for note in corpus.notes.values():
+            if any(expert_parallel(claim.en) is False for claim in note.of("answer")):
+                yield note.id, _WITHOUT
 
 
 @lru_cache(maxsize=32)
@@ -93,7 +110,7 @@ def _likeness(asked: set[str], note: ResolvedNote) -> float:
 
 
 def _squeeze(text: str) -> str:
-    return re.sub(r"\s+", " ", text.lower())
+    return re.sub(r"[\s_]+", " ", text.lower())
 
 
 _squeezed = lru_cache(maxsize=16_384)(_squeeze)
@@ -142,6 +159,7 @@ _SUPPORTS = re.compile(
     r"\bsupports?\b|\bsupported\b|\bdoes vllm\b|\bcan vllm\b|\bwork(?:s|ing)? (?:on|with)\b|\brun(?:s|ning)? on\b|支持|能不能在|能在|能用",
     re.IGNORECASE,
 )
+_PLATFORM = re.compile(r"cpus?|tpus?|npus?|xpus?|hpus?|gaudi|ascend|rocm|mps|metal", re.IGNORECASE)
 _NOUN = re.compile(r"(?<![-\w./])[A-Za-z][A-Za-z0-9]{2,}(?![\w/]|\.\w)")
 
 
@@ -159,7 +177,10 @@ def doubtful(
         known = " ".join(_whole(note) for _, note in notes[:2])
         nouns = dict.fromkeys(word for word in _NOUN.findall(one.text) if word.lower().rstrip("s") not in known)
         unknown = [
-            word for word in nouns if rarity(word) < _RARE and (one.model is None or word.lower() not in one.model.name.lower())
+            word
+            for word in nouns
+            if (rarity(word) < _RARE or _PLATFORM.fullmatch(word))
+            and (one.model is None or word.lower() not in one.model.name.lower())
         ]
         if unknown and notes[0][0] < _SURE:
             return unknown
@@ -178,6 +199,23 @@ def expected(one: Understood, corpus: SqliteCorpus) -> bool:
     )
 
 
+def strange(one: Understood, corpus: SqliteCorpus, rarity: Callable[[str], float]) -> bool:
+    """Whether a turn that names nothing of ours speaks of something else: its words are in no note and next to no page."""
+    known = _vocabulary(corpus)
+    english = [word for word in re.findall(r"[a-z]{3,}", one.text.lower()) if word not in _COMMON]
+    chinese = [gram for gram in _grams(one.text) if re.match(r"[\u4e00-\u9fff]", gram)]
+    foreign = [word for word in english if word not in known and rarity(word) < _UNHEARD]
+    new = [gram for gram in chinese if gram not in known]
+    return len(foreign) * 4 >= len(english) > 0 or len(new) * 5 >= len(chinese) * 3 > 0
+
+
+@lru_cache(maxsize=32)
+def _vocabulary(corpus: SqliteCorpus) -> frozenset[str]:
+    """Return the words and Chinese pairs that the notes of a release are written with."""
+    return frozenset(gram for note in corpus.notes.values() for gram in _grams.__wrapped__(_whole(note)))
+
+
+_UNHEARD = 0.001  # share of chunks
 _EXPECTED = 0.6
 _LONG_TERM = 14  # characters
 _SURE = 1.5  # a long term of the note stands in the question
@@ -199,16 +237,20 @@ def _named(text: str, note: ResolvedNote, one: Understood) -> str:
     return f"`{names[0]}`{say(one.language, ': ', '：')}{text}" if names and names[0] not in text else text
 
 
-def added(one: Understood, text: str, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites) -> str:
+def added(
+    one: Understood, text: str, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites, findings: AbstractSet[str]
+) -> str:
     """Add to a computed answer the rule and the exception that the best note holds, where there is room."""
     parts: list[str] = []
     for score, note in notes[:2]:
         if score < _BESIDE:
             break
+        if note.finding and note.finding not in findings:
+            continue
         claims = _ordered(one, note)[: 2 - len(parts)] if parts else _ordered(one, note)[:1]
         for claim in claims:
             said = claim.text(one.language)
-            if _YES_OR_NO.match(said) and not _ASKS_WHETHER.search(one.text):
+            if _YES_OR_NO.match(said) and not asks_whether(one.text):
                 continue
             if len(text) + sum(map(len, parts)) + len(said) < _ROOM:
                 _put(one, claim, cites, parts, _ROOM)

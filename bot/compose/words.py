@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from knowledge.types import Language
+
+_ASKS_WHETHER = re.compile(
+    r"(?i)(?:^|[.,;?!]\s*|\b(?:so|and|but|then)\s+)(?:is|are|do|does|did|will|would|can|could|should|must|has|have)\b|吗|么[？?]|是不是|会不会|能不能|要不要|有没有|是否"
+)
 
 
 def say(language: Language, en: str, zh: str) -> str:
@@ -68,3 +73,8 @@ def counts(per_rank: int | tuple[int, ...] | list[int], language: Language) -> s
         )
         start += length
     return say(language, ", ", "，").join(parts)
+
+
+def asks_whether(text: str) -> bool:
+    """Whether a question wants a yes or a no."""
+    return _ASKS_WHETHER.search(text) is not None

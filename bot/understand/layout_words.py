@@ -61,7 +61,9 @@ _WORDS = {
     "ep": r"ep|expert[-_ ]parallel(?:ism)?|专家并行",
 }
 _JOIN = r"(?:[-_ ]?size|[-_ ]?degree|度|大小|数)?\s*(?:=|:|：|为|是|设为|设成|设了|开到|改成|换成|of|to|is|was)?\s*"
-_COUNT = r"(\d{1,5})(?![\d.]*\d|\s*(?:个)?\s*(?:ranks? [0-9]|%|(?:routed )?experts?\b(?![- _]?parallel)|专家(?!并行)|层|layers?\b))"
+_COUNT = (
+    r"(\d{1,5})(?![\d.]*\d|\s*(?:个)?\s*(?:ranks? [0-9]|%|(?:routed )?experts?\b(?![- _]?parallel)|专家(?!并行)|层|layers?\b))"
+)
 _CN = {"一": 1, "单": 1, "两": 2, "双": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "八": 8, "十": 10}
 _ENGLISH = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "sixteen": 16, "single": 1}
 _NUMBER = r"(\d{1,5}|[一单两双二三四五六八十]|one|two|three|four|six|eight|sixteen|single)"

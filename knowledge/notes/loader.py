@@ -40,7 +40,7 @@ HERE = Path(__file__).parent
 LONGEST_CLAIM = 350
 """Characters of English; longer claims are two claims."""
 _CJK = re.compile(r"[\u4e00-\u9fff]")
-_NOTE_KEYS = {"id", "since", "until", "terms", "subject", "ask", "claim"}
+_NOTE_KEYS = {"id", "since", "until", "finding", "terms", "subject", "ask", "claim"}
 _CLAIM_KEYS = {"role", "en", "zh", "since", "until", "evidence"}
 _EVIDENCE_KEYS = {"path", "symbol", "heading", "contains", "lines", "since", "until"}
 
@@ -79,6 +79,7 @@ def parse_note(name: str, text: str) -> Note:
         claims=tuple(reader.claims(data)),
         since=reader.release(data, "since", "the note"),
         until=reader.release(data, "until", "the note"),
+        finding=reader.text(data, "finding", "the note") if "finding" in data else "",
     )
     if f"{note.id}.toml" != name:
         reader.fail(f"its id is '{note.id}'; name the file {note.id}.toml")

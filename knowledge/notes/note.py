@@ -42,7 +42,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One subject. `ask` holds ways people ask about it (for retrieval); `terms` names that lead here."""
+    """One subject. `ask` holds ways people ask about it (for retrieval); `terms` names that lead here.
+
+    `finding` is the code of a finding of the calculator; a note that has one speaks of layouts with that finding only.
+    """
 
     id: str
     subject_en: str
@@ -53,6 +56,7 @@ class Note:
     claims: tuple[Claim, ...]
     since: str = ""
     until: str = ""
+    finding: str = ""
 
     @property
     def path(self) -> str:
@@ -96,6 +100,7 @@ class ResolvedNote:
     ask_zh: tuple[str, ...]
     terms: tuple[str, ...]
     claims: tuple[ResolvedClaim, ...]
+    finding: str = ""
 
     @property
     def path(self) -> str:

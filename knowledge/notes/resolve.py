@@ -96,4 +96,14 @@ def _overlap(one: Place, other: Place) -> bool:
 
 def _kept(note: Note, release: str, claims: list[ResolvedClaim]) -> ResolvedNote:
     claims.sort(key=lambda claim: claim.role != "answer")  # stable: an answer of this era comes first
-    return ResolvedNote(note.id, release, note.subject_en, note.subject_zh, note.ask_en, note.ask_zh, note.terms, tuple(claims))
+    return ResolvedNote(
+        note.id,
+        release,
+        note.subject_en,
+        note.subject_zh,
+        note.ask_en,
+        note.ask_zh,
+        note.terms,
+        tuple(claims),
+        note.finding,
+    )
