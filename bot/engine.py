@@ -13,6 +13,7 @@ from bot.citations import Cites, sources_line
 from bot.compose import noted, places, releases
 from bot.compose.computed import computed_text
 from bot.compose.declines import declined
+from bot.compose.lead_experts import without_ep
 from bot.compose.words import asks_whether, say
 from bot.understand import Understood, understand
 from bot.understand.intent import decline, intent_of
@@ -129,6 +130,8 @@ class Engine:
     ) -> tuple[str, Status]:
         parts = [releases.availability(one, corpus, self._retriever), releases.since(one), releases.defaults(one)]
         parts.append(releases.flag_changes(one))
+        if one.intent in {"rule", "compare"} and (said := without_ep(one, version)):
+            parts.append(f"{said} {cites.source(_DECIDES)}".rstrip())
         parts += [self._place(one, corpus, cites), self._trouble(one, topology, cites)]
         lead = [part for part in parts if part]
         ranked = noted.ranked(one, corpus, self._retriever, version)
@@ -145,7 +148,7 @@ class Engine:
         if ranked:
             if doubt is not None:
                 lead.append(noted.hedge(one))
-            lead.append(noted.noted_text(one, ranked, cites, used))
+            lead.append(noted.noted_text(one, ranked, cites, used, "\n".join(lead)))
             if other := releases.compared(one, ranked[0][1], self._retriever, version):
                 lead.append(other)
             lead.append(say(one.language, f"For vLLM {version}.", f"适用于 vLLM {version}。"))
@@ -214,6 +217,7 @@ class Engine:
         return check
 
 
+_DECIDES = "vllm/model_executor/layers/fused_moe/config.py FusedMoEParallelConfig.make"
 _BRIEF = 1_000  # characters that quotes take of an unsure answer's room
 _FITS = 1.05  # a note that the search and a term of its own both point to
 

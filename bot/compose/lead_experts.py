@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bot.compose.words import counts, say, span
+from bot.understand.layout_words import expert_parallel
 from knowledge.topology.models import find_model
 from knowledge.topology.releases import rules_for
 
@@ -86,6 +87,24 @@ def sliced(one: Understood, topology: Topology) -> str:
         )
         + pp
         + group
+    )
+
+
+_ABOUT_GROUP = re.compile(r"ep[_ ]?size|(?<![a-z])ep\s*(?:process\s*|通信|进程)?(?:groups?|组|大小)", re.IGNORECASE)
+
+
+def without_ep(one: Understood, release: str) -> str:
+    """Say directly what is left of the EP group and of ep_size without the switch, for a question without sizes."""
+    if expert_parallel(one.text) is not False or not _ABOUT_GROUP.search(one.text) or one.releases:
+        return ""
+    en, zh = "", ""
+    if rules_for(release).ep_group:
+        en = " The `_EP` process group may still be built for a MoE model, but it is only a group of processes."
+        zh = "MoE 模型的 `_EP` 进程组可能照样会建，但那只是通信组。"
+    return say(
+        one.language,
+        f"**Without `--enable-expert-parallel` the MoE layers are tensor-sharded and their ep_size is 1:** every rank holds a slice of every expert.{en}",
+        f"**没开 `--enable-expert-parallel` 时，MoE 层按张量并行切分，ep_size = 1：** 每个 rank 持有每个专家的一片，而不是几个完整的专家。{zh}",
     )
 
 

@@ -40,6 +40,7 @@ _WHAT = re.compile(
 )
 _TERMS = re.compile(r"(?<![a-z_-])(ep|tp|pp|dp|pcp|dcp)(?![a-z])", re.IGNORECASE)
 _DIFFER = re.compile(r"differ|\bvs\b|versus|compare|区别|差别|不同|对比", re.IGNORECASE)
+_OTHER_KIND = re.compile(r"(?!expert|tensor|pipeline|data|context)\b([a-z]{4,})[- ]parallel", re.IGNORECASE)
 _WITHOUT = 0.3  # what saying what happens without EP is worth to a question without EP
 _DEFINES = 1.2  # what being the note on a term is worth to a question for just that term
 _NEAR = 0.65
@@ -80,6 +81,8 @@ def _meant(one: Understood, corpus: SqliteCorpus) -> Iterator[tuple[str, float]]
     if len(terms) == 2 and _DIFFER.search(one.text):  # noqa: PLR2004
         heads = (f"{terms[0]}-vs-{terms[1]}-for", f"{terms[1]}-vs-{terms[0]}-for")
         yield from ((name, _DEFINES) for name in corpus.notes if name.startswith(heads))
+    for other in _OTHER_KIND.findall(one.text):
+        yield from ((name, _WITHOUT) for name in corpus.notes if f"{other.lower()}-parallel" in name)
     if expert_parallel(one.text) is False and one.intent in {"rule", "compare"}:
         for note in corpus.notes.values():
             if any(expert_parallel(claim.en) is False for claim in note.of("answer")):
@@ -133,20 +136,22 @@ def _holds(term: str, lowered: str) -> bool:
     )
 
 
-def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites, used: int = 0) -> str:
-    """Return the body: the best note's claims, then what a close second adds."""
+def noted_text(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], cites: Cites, used: int = 0, said: str = "") -> str:
+    """Return the body: the best note's claims, then what a close second adds; not what was said before."""
     budget = _BUDGET[one.language] - used
     close = _CLOSE
     first_score, first = notes[0]
     parts: list[str] = []
     for claim in _ordered(one, first):
+        if parts and claim.text(one.language) in said:
+            continue
         budget = _put(one, claim, cites, parts, budget)
     if budget > _BUDGET[one.language] // 2:
         close = _NEAR  # there is room: a second note may cover another part of the question
     for score, note in notes[1:3]:
         if score < close * first_score or budget < 160:  # noqa: PLR2004 - no room for a claim
             break
-        for claim in _ordered(one, note)[:2]:
+        for claim in [claim for claim in _ordered(one, note) if claim.text(one.language) not in said][:2]:
             budget = _put(one, claim, cites, parts, budget)
     parts[0] = _named(parts[0], first, one)
     return _shaped(parts)
@@ -203,7 +208,7 @@ def strange(one: Understood, corpus: SqliteCorpus, rarity: Callable[[str], float
     """Whether a turn that names nothing of ours speaks of something else: its words are in no note and next to no page."""
     known = _vocabulary(corpus)
     english = [word for word in re.findall(r"[a-z]{3,}", one.text.lower()) if word not in _COMMON]
-    chinese = [gram for gram in _grams(one.text) if re.match(r"[\u4e00-\u9fff]", gram)]
+    chinese = [gram for gram in _grams(_SAY_ON.sub(" ", one.text)) if re.match(r"[\u4e00-\u9fff]", gram)]
     foreign = [word for word in english if word not in known and rarity(word) < _UNHEARD]
     new = [gram for gram in chinese if gram not in known]
     return len(foreign) * 4 >= len(english) > 0 or len(new) * 5 >= len(chinese) * 3 > 0
@@ -215,6 +220,9 @@ def _vocabulary(corpus: SqliteCorpus) -> frozenset[str]:
     return frozenset(gram for note in corpus.notes.values() for gram in _grams.__wrapped__(_whole(note)))
 
 
+_SAY_ON = re.compile(
+    r"再|详细|具体|[讲说](?:[讲说]|一下)?|举|例子|示例|解释|一下|[能吗呢吧请给我点看个]|简单|仔细|清楚|通俗|为什么|什么意思"
+)
 _UNHEARD = 0.001  # share of chunks
 _EXPECTED = 0.6
 _LONG_TERM = 14  # characters

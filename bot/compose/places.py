@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.compose.words import say
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _SYMBOL = re.compile(r"\b(?:[A-Za-z_]\w*\.)*(?:[a-z]\w*_\w+|[A-Z]\w*[a-z]\w*[A-Z]\w*)(?:\.\w+)*")
 _RUN = re.compile(r"[A-Za-z_'`-][A-Za-z_'`-]*(?:[ ,.:;]+[A-Za-z_'`(-][A-Za-z_'`)-]*){2,}")
+_TELLS = ("how", "answer", "why", "exception")  # the roles that say what code does, best first
+_LONGEST_PLACE = 14  # lines; evidence of more is about the whole, not about a line
+_SHOWN, _MOST_ROWS = 70, 5
 _LEAST = 16  # characters; shorter pieces of a message are everywhere
 
 
@@ -89,24 +93,70 @@ def likely_text(one: Understood, chunks: Sequence[Chunk], cites: Cites) -> str:
     )
 
 
-def recognised(text: str, corpus: SqliteCorpus) -> Chunk | None:
-    """Return the chunk of the release that holds most of the pasted lines."""
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """The definition that pasted code is from, and the lines of the file in which the pasted ones stand."""
+
+    chunk: Chunk
+    last_line: int
+    lines: tuple[tuple[int, str], ...]
+
+
+def recognised(text: str, corpus: SqliteCorpus) -> Recognised | None:
+    """Return the definition of the release that holds most of the pasted lines; those that stand in one place count most."""
     lines = [line.strip() for line in text.splitlines()]
-    kept = sorted({line for line in lines if len(line) >= _LEAST and re.search(r"[=(\[.]", line)}, key=len, reverse=True)[:10]
-    votes: Counter[str] = Counter()
-    chunks: dict[str, Chunk] = {}
+    kept = sorted({line for line in lines if len(line) >= _LEAST and re.search(r"[=(\[.]", line)}, key=len, reverse=True)[:14]
+    votes: dict[tuple[str, str], float] = defaultdict(float)
+    held: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for line in kept:
-        for chunk, _ in corpus.find_text(line, 8):
-            if chunk.kind == "code":
-                votes[chunk.id] += len(line)
-                chunks[chunk.id] = chunk
-    return chunks[votes.most_common(1)[0][0]] if votes else None
+        found = [(chunk, number) for chunk, number in corpus.find_text(line, 12) if chunk.kind == "code"]
+        owners = {(chunk.path, chunk.heading) for chunk, _ in found}
+        for owner in owners:
+            votes[owner] += len(line) / len(owners)
+        for chunk, number in found:
+            held.setdefault((chunk.path, chunk.heading), []).append((number, line))
+    if not votes:
+        return None
+    best = max(votes, key=lambda owner: (votes[owner], owner))
+    pieces = corpus.pieces(*best)
+    return Recognised(pieces[0], max(piece.end_line for piece in pieces), tuple(sorted(set(held[best]))))
 
 
-def code_text(one: Understood, chunk: Chunk, cites: Cites) -> str:
-    """Say which function pasted code is from."""
-    return say(
+def code_text(one: Understood, found: Recognised, cites: Cites) -> str:
+    """Say which definition pasted code is from, then what its lines do as far as notes speak of them."""
+    chunk, last = found.chunk, found.last_line
+    said = say(
         one.language,
-        f"This is from `{chunk.heading}` in `{chunk.path}` (lines {chunk.start_line}–{chunk.end_line}) {cites.chunk(chunk)}.",
-        f"这段代码出自 `{chunk.path}` 的 `{chunk.heading}`（第 {chunk.start_line}–{chunk.end_line} 行）{cites.chunk(chunk)}。",
+        f"This is from `{chunk.heading}` in `{chunk.path}` (lines {chunk.start_line}–{last}) {cites.chunk(chunk)}.",
+        f"这段代码出自 `{chunk.path}` 的 `{chunk.heading}`（第 {chunk.start_line}–{last} 行）{cites.chunk(chunk)}。",
     )
+    rows = _explained(one, found, cites)
+    return f"{said}\n\n" + "\n".join(rows) if rows else said
+
+
+def _explained(one: Understood, found: Recognised, cites: Cites) -> list[str]:
+    """Say of the pasted lines what the notes whose evidence lies there say of them, one claim for each place."""
+    best: dict[int, tuple[int, int, int, str]] = {}
+    for note in cites.corpus.notes.values():  # type: ignore[attr-defined]
+        for claim in note.claims:
+            for place in claim.places:
+                inside = [pair for pair in found.lines if place.start_line <= pair[0] <= place.end_line]
+                length = place.end_line - place.start_line
+                if place.path != found.chunk.path or not inside or length > _LONGEST_PLACE or claim.role not in _TELLS:
+                    continue
+                row = (-len(inside), _TELLS.index(claim.role), length, claim.text(one.language))
+                best[inside[0][0]] = min(best.get(inside[0][0], row), row)
+    pasted = dict(found.lines)
+    told: dict[str, str] = {}
+    for number in sorted(best):
+        text = best[number][3]
+        told.setdefault(
+            text, f"- `{pasted[number][:_SHOWN]}` → {text} {cites.line(_chunk_at(found, number, cites), number)}".rstrip()
+        )
+    return list(told.values())[:_MOST_ROWS]
+
+
+def _chunk_at(found: Recognised, line: int, cites: Cites) -> Chunk:
+    """Return the piece of a long definition that holds a line."""
+    pieces = cites.corpus.pieces(found.chunk.path, found.chunk.heading)
+    return next((piece for piece in pieces if piece.start_line <= line <= piece.end_line), found.chunk)

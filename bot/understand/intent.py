@@ -40,7 +40,7 @@ _TRAIN = re.compile(
 _DOMAIN = re.compile(
     r"vllm|parallel|并行|(?<![a-z])(?:tp|pp|dp|ep|dcp|pcp|moe|eplb|dbo|nccl|ray|gpus?|kv|rank|ranks|nvlink|mla|gqa|lb|vram|pd|rdma|ibgda|nvshmem|efa)(?![a-z])|expert|专家|(?:张|块|多|单|显|\d)卡"
     r"|显存|显卡|(?<![a-z])(?:[ahbv]\d{2,3}|l40s?|mi\d{3}x?)(?![a-z\d])|节点|node|all2all|all-?reduce|all-?gather|deepep|headless|shard|pipeline|tensor|layer|层|shm|cuda|world[_ ]size|分片|切分|负载均衡|load balanc"
-    r"|api[- ]server|quantiz|量化|模型|多机|通信|卡住|hang|timeout|timed out|cudagraph|attention|注意力|--[a-z]|[a-z]+_[a-z]+|placement|放置|coordinator|engine|executor|torchrun|elastic|ulimit|worker",
+    r"|api[- ]server|quantiz|量化|模型|多机|通信|卡住|hang|timeout|timed out|cudagraph|attention|注意力|--[a-z]|[a-z]+_[a-z]+|placement|放置|coordinator|engine|executor|torchrun|elastic|ulimit|worker|流水线|stage|阶段|并发|吞吐|副本|replica|microbatch|micro-batch|batch",
     _I,
 )
 _TRACE = re.compile(
