@@ -27,7 +27,6 @@ class Settings(BaseSettings):
     model_timeout_s: float = Field(30.0, gt=0, description="Longest wait for a whole answer of the model, in seconds.")
     embedding_base_url: str = Field("", description="Base address of the embedding server for `openai:` embedders.")
     embedding_api_key: SecretStr = Field(SecretStr(""), description="Key for the embedding server.")
-    chroma_url: str = Field("", description="A Chroma server instead of the embedded one, for several processes.")
     http_host: str = Field("127.0.0.1", description="Address `shardwise serve` binds to.")
     http_port: int = Field(8321, ge=0, le=65535, description="Port `shardwise serve` binds to.")
     http_tokens: SecretStr = Field(

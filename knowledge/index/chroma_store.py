@@ -1,10 +1,11 @@
-"""The dense leg: Chroma, embedded in one process or as a server. The only file that imports chromadb.
+"""The dense leg: Chroma, embedded. The only file that imports chromadb.
 
 Ids and vectors only: Chroma is given our vectors and no embedding function, since its default downloads a model.
 
 Importing the `chromadb` package takes longer than answering a question (it brings OpenTelemetry, gRPC and a dozen embedding
 functions), so a collection on disk is read through the engine that the package itself wraps, `chromadb_rust_bindings`.
-Building, a Chroma server, and a version whose engine is called differently go through the package.
+Building, and a version whose engine is called differently, go through the package. A finished directory is never written to
+again, so any number of processes may read it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowledge.errors import IndexUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -71,10 +72,10 @@ class _Watchdog:
 
 
 class Chroma:
-    """One Chroma directory or server, and its collections by release and embedder."""
+    """One Chroma directory, and its collections by release and embedder."""
 
-    def __init__(self, where: Path | str) -> None:
-        self._where = where
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._call = _Watchdog()
         self._opened: Any = None
 
@@ -82,9 +83,7 @@ class Chroma:
         """Open a release's collection; raises IndexUnavailableError if it is not there."""
         name = collection_name(release, embedder)
         try:
-            if not create and isinstance(self._where, Path):
-                return self._reader(self._where, name)
-            return self._store(name, create=create)
+            return self._store(name, create=True) if create else self._reader(name)
         except Exception as error:
             if type(error).__name__ not in {"NotFoundError", "ValueError"}:
                 raise
@@ -92,11 +91,11 @@ class Chroma:
                 f"The index holds no vectors of vLLM {release} made by {embedder}; run `shardwise ingest --vllm {release}`."
             ) from error
 
-    def _reader(self, folder: Path, name: str) -> ChromaStore | ChromaReader:
-        if not (folder / "chroma.sqlite3").is_file():
-            raise IndexUnavailableError(f"The vectors in {folder} are missing; run `shardwise ingest` to build them again.")
+    def _reader(self, name: str) -> ChromaStore | ChromaReader:
+        if not (self._folder / "chroma.sqlite3").is_file():
+            raise IndexUnavailableError(f"The vectors in {self._folder} are missing; run `shardwise ingest` to build them again.")
         try:
-            self._opened = self._call(lambda: _engine(folder))
+            self._opened = self._call(lambda: _engine(self._folder))
             found = self._call(lambda: self._opened.get_collection(name, *_SCOPE))
             reader = ChromaReader(self._opened, str(found.id), self._call)
             reader.count()
@@ -115,11 +114,7 @@ class Chroma:
         from chromadb.config import Settings as ChromaSettings
 
         settings = ChromaSettings(anonymized_telemetry=False, allow_reset=False)
-        if isinstance(self._where, Path):
-            self._opened = self._call(lambda: chromadb.PersistentClient(str(self._where), settings=settings))
-        else:
-            host, _, port = self._where.removeprefix("http://").partition(":")
-            self._opened = self._call(lambda: chromadb.HttpClient(host=host, port=int(port or 8000), settings=settings))
+        self._opened = self._call(lambda: chromadb.PersistentClient(str(self._folder), settings=settings))
         return self._opened
 
     def close(self) -> None:
