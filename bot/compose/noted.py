@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bot.compose.words import asks_whether, say
-from bot.understand.layout_words import expert_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +40,7 @@ _WHAT = re.compile(
 _TERMS = re.compile(r"(?<![a-z_-])(ep|tp|pp|dp|pcp|dcp)(?![a-z])", re.IGNORECASE)
 _DIFFER = re.compile(r"differ|\bvs\b|versus|compare|区别|差别|不同|对比", re.IGNORECASE)
 _OTHER_KIND = re.compile(r"(?!expert|tensor|pipeline|data|context)\b([a-z]{4,})[- ]parallel", re.IGNORECASE)
-_WITHOUT = 0.3  # what saying what happens without EP is worth to a question without EP
+_NAMED = 0.3  # what bearing the name of a kind of parallelism is worth
 _DEFINES = 1.2  # what being the note on a term is worth to a question for just that term
 _NEAR = 0.65
 _CLOSE = 0.80  # of the best note's score: then a second note is likely wanted too
@@ -71,7 +70,7 @@ def ranked(one: Understood, corpus: SqliteCorpus, retriever: Retriever, version:
 
 
 def _meant(one: Understood, corpus: SqliteCorpus) -> Iterator[tuple[str, float]]:
-    """Say which notes a question's form points to: what a term is, how two differ, what happens without EP."""
+    """Say which notes a question's form points to: what a term is, how two differ, which other parallelism is named."""
     if defined := _WHAT.search(one.text):
         head = f"{defined['term'] or defined['name']}-what".lower()
         yield from ((name, _DEFINES) for name in corpus.notes if name.startswith(head))
@@ -82,11 +81,7 @@ def _meant(one: Understood, corpus: SqliteCorpus) -> Iterator[tuple[str, float]]
         heads = (f"{terms[0]}-vs-{terms[1]}-for", f"{terms[1]}-vs-{terms[0]}-for")
         yield from ((name, _DEFINES) for name in corpus.notes if name.startswith(heads))
     for other in _OTHER_KIND.findall(one.text):
-        yield from ((name, _WITHOUT) for name in corpus.notes if f"{other.lower()}-parallel" in name)
-    if expert_parallel(one.text) is False and one.intent in {"rule", "compare"}:
-        for note in corpus.notes.values():
-            if any(expert_parallel(claim.en) is False for claim in note.of("answer")):
-                yield note.id, _WITHOUT
+        yield from ((name, _NAMED) for name in corpus.notes if f"{other.lower()}-parallel" in name)
 
 
 @lru_cache(maxsize=32)
