@@ -130,11 +130,11 @@ class Engine:
     ) -> tuple[str, Status]:
         parts = [releases.availability(one, corpus, self._retriever), releases.since(one), releases.defaults(one)]
         parts.append(releases.flag_changes(one))
-        if one.intent in {"rule", "compare"} and (said := without_ep(one, version)):
-            parts.append(f"{said} {cites.source(_DECIDES)}".rstrip())
         parts += [self._place(one, corpus, cites), self._trouble(one, topology, cites)]
         lead = [part for part in parts if part]
         ranked = noted.ranked(one, corpus, self._retriever, version)
+        if not lead and one.intent in {"rule", "compare", "release"} and (off := without_ep(one, ranked, version)):
+            lead.append(f"{off} {cites.source(_DECIDES)}".rstrip())
         used = sum(map(len, lead)) // 2
         if later := self._later(one, ranked, cites, version):
             lead.append(later)

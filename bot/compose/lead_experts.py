@@ -12,7 +12,10 @@ from knowledge.topology.models import find_model
 from knowledge.topology.releases import rules_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.understand import Understood
+    from knowledge.notes.note import ResolvedNote
     from knowledge.topology.result import Rank, Topology
 
 
@@ -90,12 +93,17 @@ def sliced(one: Understood, topology: Topology) -> str:
     )
 
 
-_ABOUT_GROUP = re.compile(r"ep[_ ]?size|(?<![a-z])ep\s*(?:process\s*|通信|进程)?(?:groups?|组|大小)", re.IGNORECASE)
+_OF_EXPERTS = re.compile(
+    r"\bmoe\b|moe\s*层|experts? (?:layers?|weights?)|ep[_ ]?size|(?<![a-z])ep\s*(?:process\s*|通信|进程)?(?:groups?|组|大小)",
+    re.IGNORECASE,
+)
 
 
-def without_ep(one: Understood, release: str) -> str:
-    """Say directly what is left of the EP group and of ep_size without the switch, for a question without sizes."""
-    if expert_parallel(one.text) is not False or not _ABOUT_GROUP.search(one.text) or one.releases:
+def without_ep(one: Understood, notes: Sequence[tuple[float, ResolvedNote]], release: str) -> str:
+    """Say directly what MoE layers and the EP group do without the switch, unless the best note begins with that."""
+    if expert_parallel(one.text) is not False or not _OF_EXPERTS.search(one.text) or one.releases:
+        return ""
+    if notes and expert_parallel(notes[0][1].of("answer")[0].en) is False:
         return ""
     en, zh = "", ""
     if rules_for(release).ep_group:

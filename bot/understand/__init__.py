@@ -197,7 +197,7 @@ def alternatives(text: str, model: Model | None) -> tuple[Layout, ...]:
 def _computable(one: Understood, here: Stated) -> bool:
     """Decide whether the numbers asked for follow from the sizes given."""
     kinds, stated = one.asks.kinds, one.stated
-    if one.intent == "where" and not (stated.sized() and (one.asks.experts or one.asks.ranks)):
+    if one.intent == "where" and not (stated.sized() and (one.asks.experts or one.asks.ranks or _of_cards(one))):
         return False
     if one.launched and not one.text.strip().endswith(("?", "？")) and one.intent == "troubleshoot":
         return False
@@ -228,6 +228,16 @@ def _computable(one: Understood, here: Stated) -> bool:
         one.wanted_per_card is not None and experts and many,
     )
     return any(rules)
+
+
+def _of_cards(one: Understood) -> bool:
+    """Whether "where" asks for cards that hold experts, not for a place in the code."""
+    return bool(one.stated.experts) and not _OF_CODE.search(one.text)
+
+
+_OF_CODE = re.compile(
+    r"file|function|method|class|module|code|source|print|log|\[EP Rank|源码|代码|文件|函数|方法|打印|日志", re.IGNORECASE
+)
 
 
 def to_layout(

@@ -39,7 +39,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
             r"|experts?.{0,30}(?:distribut|split|per (?:gpu|card|rank)|each (?:gpu|card|rank)|local)|local experts|experts? before"
             r"|(?:what|which part|how much).{0,40}(?:each|every|one|a|a single|per) (?:gpu|card|rank)\b|(?:gpu|card|rank)s?\b.{0,24}(?:hold|store|keep|own|carr)"
             r"|(?:experts?|layers?).{0,20}(?:laid out|spread|handed|dealt|divided|shared)|(?:who|which ranks?).{0,16}(?:gets?|takes?|left|remain)|remainder|left[- ]?over"
-            r"|每(?:张|块)?(?:卡|个?\s*rank|gpu).{0,8}专家|(?:单|一张|每张|每)卡.{0,10}(?:几个|多少|怎么存|是什么样|放什么|有什么|拿)|余下|余数|剩下|剩余|归谁|专家数"
+            r"|每(?:张|块)?(?:卡|个?\s*rank|gpu).{0,8}专家|(?:单|一张|每张|每)卡.{0,10}(?:几个|多少|怎么存|是什么样|放什么|有什么|有啥|放啥|存什么|存啥|拿)|余下|余数|剩下|剩余|归谁|专家数"
             r"|专家.{0,14}(?:怎么|如何|咋|怎样|几个|多少|分|哪)|(?:怎么|如何|咋).{0,6}分|多少.{0,4}专家|几个专家|分几个|哪(?:几号|些专家|几个)|几号"
         ),
     ),
@@ -53,7 +53,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (
         "layers",
         (
-            r"layers? (?:per|does|do|are|split|distribut|on|land)|layers?\b.{0,30}(?:each|every|per|a) (?:pipeline )?stage|(?:each|every|per) (?:pipeline )?stage.{0,30}layers?|(?:which|how many|what).{0,14}layers|layer.{0,12}(?:split|range|distribution)"
+            r"layers? (?:per|does|do|are|split|distribut|on|land)|layers?\b.{0,30}(?:each|every|per|a) (?:pipeline )?stage|(?:each|every|per) (?:pipeline )?stage.{0,30}layers?|(?:which|how many|what).{0,14}layers|layer.{0,12}(?:split|range|distribution)|layers?\b.{0,30}(?:divid|spread|dealt|(?:over|across) \d+ (?:pipeline )?stages)"
             r"|层.{0,10}(?:怎么|如何|咋|多少|几|切|分|哪)|多少层|几层|哪些层|哪几层"
         ),
     ),

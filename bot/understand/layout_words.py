@@ -96,6 +96,10 @@ def sizes(text: str) -> dict[str, int]:
                 found.setdefault(name, int(match[1]))
         if re.search(rf"(?:不要|不用|没有|去掉|without|no)\s*(?:{words})(?![a-z0-9])", text, re.IGNORECASE) and name != "ep":
             found.setdefault(name, 1)
+    if match := re.search(
+        r"(?<![A-Za-z0-9_.])(\d{1,3})\s*(?:个\s*(?:pp |流水线)?(?:stage|阶段)|(?:pipeline |pp )?stages\b)", text, re.IGNORECASE
+    ):
+        found.setdefault("pp", int(match[1]))
     if match := re.search(rf"{_LEFT}(\d{{1,4}})\s*个?\s*ep[- ]?ranks?", text, re.IGNORECASE):
         found.setdefault("ep", int(match[1]))
     if match := re.search(
@@ -118,7 +122,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _OFF = re.compile(
-    r"(?:without|no|not using|disable[ds]?|drop(?:ping)?|turn(?:ing|ed)? off|leave out|remove)\s+(?:the\s+)?(?:--?)?"
+    r"(?:without|no|not using|(?:n['’]t|not|never|forg[eo]t to) (?:pass|set|use|enable|add)|left out|forg[eo]t|omit(?:ted)?|disable[ds]?|drop(?:ping)?|turn(?:ing|ed)? off|leave out|remove)\s+(?:the\s+)?(?:--?)?"
     r"(?:enable[-_ ])?(?:ep\b|expert[-_ ]parallel|flag\b)|\bep\s*(?:is\s+|=\s*)?(?:off|disabled|false)\b"
     r"|(?:ep|expert[-_ ]parallel(?:ism)?|--enable-expert-parallel)(?![a-z])\s+(?:(?:is|was|being|left|turned|switched|set|to|stays?|kept|flag)\s+){0,2}"
     r"(?:off|disabled|unset|false|not\s+(?:set|enabled|used|on|given|passed))\b"
@@ -166,7 +170,7 @@ def _hardware(text: str) -> Iterator[tuple[str, int]]:
     ):
         nodes, each = number(pair[1]), int(pair[2])
     total = _first(r"(?:共|总共|一共|合计|total(?: of)?)\s*(?:有)?\s*(\d{1,5})\s*(?:张|块)?\s*(?:卡|gpus?|cards?)", text)
-    plain = _first(rf"(?<![-\w.])(\d{{1,5}})\s*(?:张|块)?\s*(?:x\s*)?(?:卡|{_GPU})", text)
+    plain = _first(rf"(?<![-A-Za-z0-9_.])(\d{{1,5}})\s*(?:张|块)?\s*(?:x\s*)?(?:卡|{_GPU})", text)
     if total:
         yield "gpus", total
         if nodes and nodes > 1 and total % nodes == 0:

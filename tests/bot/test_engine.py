@@ -29,6 +29,9 @@ def engine(small: Settings) -> Engine:
         ("which layouts give EP=8 on 2 nodes of 8 GPUs?", "| 4 | 2 | 2 | 2 × 8 |"),
         ("dp=4 EP on vs tp=2 EP on for 64 experts, experts per GPU?", "| tp=2 + EP | 2 | 2 | 32 |"),
         ("VLLM_PP_LAYER_PARTITION=20,21,20 vllm serve deepseek-ai/DeepSeek-V3 -tp 8 -pp 3", "24 GPUs"),
+        ("where does each of 96 experts live with tp 4 dp 2 and EP?", "12 experts"),
+        ("70 layers over 4 pipeline stages", "17, 18, 18, 17"),
+        ("40个专家分给8张卡，EP，怎么分", "每张卡 5 个专家"),
         ("编号 40 的专家，EP=8，64 个专家，在哪个 rank？", "EP rank 5"),
     ],
 )
@@ -95,3 +98,16 @@ async def test_a_very_long_question_is_read_in_part(engine: Engine) -> None:
     """An endless log is cut and still gets an answer."""
     answer = await engine.answer(Question("tp=2 dp=2 EP on 64 experts per GPU? " + "x" * 200_000))
     assert answer.text
+
+
+@pytest.mark.parametrize("text", ["any plans for the weekend barbecue?", "晚饭吃红烧肉好吗"])
+async def test_another_subject_inside_a_conversation_is_declined(engine: Engine, text: str) -> None:
+    """A conversation about layouts does not make every short sentence about them."""
+    history = (Turn("user", "tp=2 dp=4, EP on, 64 experts"), Turn("assistant", "8"))
+    assert (await engine.answer(Question(text, history))).status == "out_of_scope"
+
+
+async def test_what_is_left_without_ep_comes_first(engine: Engine) -> None:
+    """Asked for the EP group without the switch, the first sentence says how the MoE layers are split then."""
+    answer = await engine.answer(Question("is there still an EP group when EP is off, and what is ep_size then?"))
+    assert "ep_size is 1" in answer.text.split("\n")[0]
